@@ -211,6 +211,7 @@ impl Facts {
     /// Whether SPF or any DKIM signature could not be evaluated for now.
     #[must_use]
     pub fn temporary_failure(&self) -> bool {
-        self.spf.result == MethodResult::TempError || self.dkim.iter().any(|dkim| dkim.result == MethodResult::TempError)
+        self.spf.result == MethodResult::TempError
+            || self.dkim.iter().any(|dkim| dkim.result == MethodResult::TempError)
     }
 }

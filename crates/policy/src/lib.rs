@@ -1,5 +1,19 @@
 //! The gate: facts in, verdict out, with the exact words of every refusal.
+//!
+//! The three rules hold for anonymous clients whose address is IPv6: the recipient's domain opted in, the address has reverse DNS, and the
+//! message passes SPF or DKIM. Order and texts are a contract with senders: permanent before temporary, each reply exact to the octet.
+//! There is no socket, no DNS and no clock here: the same facts always give the same verdict.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod client;
+mod directory;
 pub mod facts;
+mod gate;
+mod replies;
+mod rule;
+
+pub use client::{Client, Connector, ConnectorError, canonical_address};
+pub use directory::{Directory, DirectoryError, DomainMode};
+pub use gate::{EndOfData, Gate, Mode, PtrMode, RecipientClass, Ruling};
+pub use rule::{Rule, Stage};

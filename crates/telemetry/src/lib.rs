@@ -1,1 +1,14 @@
-//! telemetry
+//! What an operator can see: decision records and counters.
+//!
+//! A shard hands a record to its own bounded ring and goes on; one writer thread turns records into JSON lines. Nothing here can make a shard
+//! wait: when the ring is full the record is counted as lost, and the log says how many were.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod counters;
+mod decision;
+mod recorder;
+
+pub use counters::{Counter, Counters, Total};
+pub use decision::{Decision, DkimRecord, DmarcRecord, Durations, IprevRecord, SpfRecord};
+pub use recorder::{LogError, LogTarget, Recorder, Recorders};

@@ -1,0 +1,152 @@
+//! Which recipient domains are served here, and which of them opted in to IPv6.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+/// What a domain chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DomainMode {
+    /// Opted in: takes mail over IPv6 that passes the rules.
+    Accept,
+    /// Served here, but not over anonymous IPv6.
+    Reject,
+    /// Opted in on trial: the rules are evaluated and recorded, never enforced.
+    Monitor,
+}
+
+impl FromStr for DomainMode {
+    type Err = DirectoryError;
+
+    fn from_str(text: &str) -> Result<DomainMode, DirectoryError> {
+        match text {
+            "accept" => Ok(DomainMode::Accept),
+            "reject" => Ok(DomainMode::Reject),
+            "monitor" => Ok(DomainMode::Monitor),
+            _ => Err(DirectoryError::Mode(text.to_owned())),
+        }
+    }
+}
+
+/// Why a domain could not be entered.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DirectoryError {
+    /// Not one of the three words.
+    #[error("domain mode `{0}` is not one of accept, reject, monitor")]
+    Mode(String),
+    /// Not a domain in A-label form.
+    #[error("`{0}` is not a domain name; write ASCII (A-labels, xn--…), and `*.` in front for all names below it")]
+    Name(String),
+    /// Entered twice with different modes.
+    #[error("domain `{0}` is listed twice with different modes")]
+    Twice(String),
+}
+
+/// The served domains: exact names, and `*.` suffixes that match every name below but not the name itself.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    exact: HashMap<Box<str>, DomainMode>,
+    below: HashMap<Box<str>, DomainMode>,
+}
+
+impl Directory {
+    /// Enters `pattern` (`open.example` or `*.open.example`, A-labels, any case).
+    ///
+    /// # Errors
+    /// If it is not a domain name, or stands there already with another mode.
+    pub fn insert(&mut self, pattern: &str, mode: DomainMode) -> Result<(), DirectoryError> {
+        let lower = pattern.strip_suffix('.').unwrap_or(pattern).to_ascii_lowercase();
+        let (table, name) = match lower.strip_prefix("*.") {
+            Some(suffix) => (&mut self.below, suffix),
+            None => (&mut self.exact, lower.as_str()),
+        };
+        if !is_domain_name(name) {
+            return Err(DirectoryError::Name(pattern.to_owned()));
+        }
+        match table.insert(name.into(), mode) {
+            Some(before) if before != mode => Err(DirectoryError::Twice(pattern.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The mode of `domain` (lower case, no final dot): the exact entry, else the longest `*.` suffix, else none: not served here.
+    #[must_use]
+    pub fn mode(&self, domain: &str) -> Option<DomainMode> {
+        if let Some(mode) = self.exact.get(domain) {
+            return Some(*mode);
+        }
+        if self.below.is_empty() {
+            return None;
+        }
+        let mut rest = domain;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(mode) = self.below.get(parent) {
+                return Some(*mode);
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    /// Whether nothing at all is served.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_empty()
+    }
+}
+
+/// RFC 5321 §4.1.2 `Domain`, in A-labels, with RFC 1035's lengths.
+fn is_domain_name(name: &str) -> bool {
+    let label_ok = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label_ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_of_domains() {
+        let mut directory = Directory::default();
+        for (pattern, mode) in [
+            ("Open.Example", "accept"),
+            ("*.open.example", "monitor"),
+            ("v4only.example.", "reject"),
+            ("*.example", "reject"),
+            ("xn--bcher-kva.example", "accept"),
+        ] {
+            directory.insert(pattern, mode.parse().unwrap()).unwrap();
+        }
+        for (domain, mode) in [
+            ("open.example", Some(DomainMode::Accept)),
+            ("a.open.example", Some(DomainMode::Monitor)),
+            ("a.b.open.example", Some(DomainMode::Monitor)),
+            ("v4only.example", Some(DomainMode::Reject)),
+            ("other.example", Some(DomainMode::Reject)),
+            ("example", None),
+            ("notexample", None),
+            ("xopen.example", Some(DomainMode::Reject)),
+            ("open.example.net", None),
+            ("xn--bcher-kva.example", Some(DomainMode::Accept)),
+            ("", None),
+        ] {
+            assert_eq!(directory.mode(domain), mode, "{domain}");
+        }
+    }
+
+    #[test]
+    fn entries_that_are_refused() {
+        let mut directory = Directory::default();
+        directory.insert("a.example", DomainMode::Accept).unwrap();
+        directory.insert("a.example", DomainMode::Accept).unwrap();
+        assert_eq!(directory.insert("A.example", DomainMode::Reject), Err(DirectoryError::Twice("A.example".into())));
+        for bad in ["", "*", "*.", "a..b", "bücher.example", "a b", "*.*.example", "-a.example", "a@b.example"] {
+            assert_eq!(directory.insert(bad, DomainMode::Accept), Err(DirectoryError::Name(bad.into())), "{bad}");
+        }
+        assert!("allow".parse::<DomainMode>().is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! The names of the rules and stages: the same word in record, metric and trace.
+
+/// Which rule decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// The recipient's domain is not served here.
+    NotServedHere,
+    /// The recipient's domain has not opted in to IPv6.
+    NotOptedIn,
+    /// The client's address has no reverse DNS (or, in mode `fcrdns`, none that resolves back).
+    ReverseDns,
+    /// Reverse DNS could not be looked up for now.
+    ReverseDnsTempFail,
+    /// Neither SPF nor DKIM passes.
+    SpfOrDkim,
+    /// Neither passes, and one could not be evaluated for now.
+    SpfOrDkimTempFail,
+    /// Monitored and enforced recipients in one transaction.
+    MixedModes,
+    /// A bare CR or LF in the message.
+    BareCrOrLf,
+    /// More octets than offered by SIZE.
+    MessageSize,
+    /// The header section is larger than its limit.
+    HeaderSize,
+    /// More than 50 Received fields.
+    MailLoop,
+    /// The memory budget is used up.
+    MemoryBudget,
+    /// The message could not be held (disk).
+    Storage,
+    /// The next hop or the store refused, failed, or left the outcome unknown.
+    Delivery,
+    /// No rule objected and the message was taken over.
+    Accepted,
+}
+
+impl Rule {
+    /// The rule's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::NotServedHere => "not-served-here",
+            Rule::NotOptedIn => "not-opted-in",
+            Rule::ReverseDns => "reverse-dns",
+            Rule::ReverseDnsTempFail => "reverse-dns-temperror",
+            Rule::SpfOrDkim => "spf-or-dkim",
+            Rule::SpfOrDkimTempFail => "spf-or-dkim-temperror",
+            Rule::MixedModes => "mixed-modes",
+            Rule::BareCrOrLf => "bare-cr-or-lf",
+            Rule::MessageSize => "message-size",
+            Rule::HeaderSize => "header-size",
+            Rule::MailLoop => "mail-loop",
+            Rule::MemoryBudget => "memory-budget",
+            Rule::Storage => "storage",
+            Rule::Delivery => "delivery",
+            Rule::Accepted => "accepted",
+        }
+    }
+}
+
+/// Where in the transaction a decision fell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// At RCPT.
+    Rcpt,
+    /// After the final dot.
+    EndOfData,
+}
+
+impl Stage {
+    /// `rcpt` or `end-of-data`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Rcpt => "rcpt",
+            Stage::EndOfData => "end-of-data",
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The decision record: one JSON object per recipient, one line each.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// One decision about one recipient. Field order is the order in the line.
+#[derive(Debug, Clone, Serialize)]
+pub struct Decision {
+    /// When, RFC 3339 in UTC with milliseconds; filled in by the writer from `unix_ms`.
+    #[serde(serialize_with = "serialize_time", rename = "time")]
+    pub unix_ms: u64,
+    /// The session's id, also in the Received field.
+    pub session: String,
+    /// Which shard.
+    pub shard: usize,
+    /// The client's address, RFC 5952.
+    pub client: String,
+    /// The client is a connector.
+    pub connector: bool,
+    /// The name the client gave in HELO or EHLO.
+    pub helo: String,
+    /// The reverse-path without brackets; empty for the null one.
+    pub mail_from: String,
+    /// The forward-path without brackets.
+    pub rcpt_to: String,
+    /// The recipient's domain, A-labels in lower case; empty for `<postmaster>`.
+    pub domain: String,
+    /// `rcpt` or `end-of-data`.
+    pub stage: &'static str,
+    /// The rule that decided, `accepted` if none objected.
+    pub rule: &'static str,
+    /// `accept`, `defer` or `reject`.
+    pub verdict: &'static str,
+    /// The reply, lines joined by ` / `.
+    pub reply: String,
+    /// On trial: the reply that would have been given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would: Option<String>,
+    /// What delivery did: `accepted`, `refused` or `unknown`; absent when it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
+    /// Where delivery did it: the next hop's address, the mailbox, `discard`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<String>,
+    /// Octets of the message as received; absent before there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_octets: Option<u64>,
+    /// Reverse DNS, when it was known by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iprev: Option<IprevRecord>,
+    /// SPF, when it was known by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spf: Option<SpfRecord>,
+    /// DKIM, one entry for each signature looked at; absent before the end of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<Vec<DkimRecord>>,
+    /// DMARC; absent before the end of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dmarc: Option<DmarcRecord>,
+    /// Where time went.
+    pub duration_ms: Durations,
+}
+
+/// Reverse DNS in a record.
+#[derive(Debug, Clone, Serialize)]
+pub struct IprevRecord {
+    /// `pass`, `fail`, `temperror` or `permerror`.
+    pub result: &'static str,
+    /// The PTR names.
+    pub names: Vec<String>,
+    /// `hit`, `miss` or `unused`.
+    pub cache: &'static str,
+}
+
+/// SPF in a record.
+#[derive(Debug, Clone, Serialize)]
+pub struct SpfRecord {
+    /// The result.
+    pub result: &'static str,
+    /// `mailfrom` or `helo`.
+    pub identity: &'static str,
+    /// The domain evaluated.
+    pub domain: String,
+    /// Why.
+    pub reason: Cow<'static, str>,
+    /// `hit`, `miss` or `unused`.
+    pub cache: &'static str,
+}
+
+/// One DKIM signature in a record.
+#[derive(Debug, Clone, Serialize)]
+pub struct DkimRecord {
+    /// The result.
+    pub result: &'static str,
+    /// `d=`.
+    pub domain: String,
+    /// `s=`.
+    pub selector: String,
+    /// Why.
+    pub reason: Cow<'static, str>,
+}
+
+/// DMARC in a record.
+#[derive(Debug, Clone, Serialize)]
+pub struct DmarcRecord {
+    /// The result.
+    pub result: &'static str,
+    /// `none`, `quarantine` or `reject`.
+    pub policy: &'static str,
+    /// The From field's domain.
+    pub domain: String,
+}
+
+/// Milliseconds spent, measured on the monotonic clock.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Durations {
+    /// From accept to this decision.
+    pub session: u64,
+    /// From the final dot to the verdict; 0 before.
+    pub verdict: u64,
+    /// From the verdict to delivery's outcome; 0 if it was not asked.
+    pub delivery: u64,
+}
+
+fn serialize_time<S: serde::Serializer>(unix_ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Rfc3339(*unix_ms))
+}
+
+/// Milliseconds since 1970 as RFC 3339 text.
+struct Rfc3339(u64);
+
+impl std::fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (seconds, milliseconds) = (self.0 / 1000, self.0 % 1000);
+        let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
+        let (year, month, day) = civil_date(days);
+        let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+    }
+}
+
+/// Days since 1970-01-01 as a date of the Gregorian calendar: years counted from March, so that the leap day ends one.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (unix_ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_001, "2000-02-29T00:00:00.001Z"),
+            (1_709_164_799_999, "2024-02-28T23:59:59.999Z"),
+            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+            (1_798_761_599_000, "2026-12-31T23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Rfc3339(unix_ms).to_string(), text);
+        }
+    }
+}
