@@ -1,1 +1,35 @@
-//! dkim
+//! DKIM verification: RFC 6376 with RFC 8301 (no SHA-1, no short keys) and RFC 8463 (Ed25519).
+//!
+//! Pure: no sockets, no DNS, no clock. The caller hands in the header section, then the body in pieces of any size, then the key
+//! records, and gets one [`SignatureResult`] for each signature looked at. Nothing a peer writes is trusted: every size is limited
+//! (see [`limits`]) before any work is done, and the cost is linear in the message.
+//!
+//! One message:
+//! 1. [`Header::parse`] once the header section is complete; [`Verification::new`] applies every rule that needs no key and
+//!    hashes the signed header fields. It owns what it needs: the header may go.
+//! 2. [`Verification::key_names`] are looked up while the body arrives; the records are parsed by [`KeyTxt::parse`] and may be cached.
+//! 3. [`Verification::body`] for each piece of the body, [`Verification::end_of_body`] at its end. Both only canonicalize into
+//!    staging; hashing is done by [`compress`], for all messages of a turn at once.
+//! 4. [`Verification::finish`] with the keys. Hashing that [`compress`] has not done is done there.
+//!
+//! Which result each cause gives stands in one table: [`Cause`].
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod body_hash;
+mod canonical_body;
+mod canonical_header;
+mod cause;
+mod domain;
+mod header;
+mod key;
+pub mod limits;
+mod signature;
+mod tag_list;
+mod verification;
+
+pub use body_hash::{BodyHash, compress};
+pub use cause::{Cause, DkimResult};
+pub use header::{Field, Header};
+pub use key::KeyTxt;
+pub use verification::{KeyAnswer, SignatureResult, Verification};

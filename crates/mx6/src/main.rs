@@ -1,1 +1,154 @@
-fn main() {}
+//! `mx6`, the gate: reads the command line and hands over to the server.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mx6_server::{Options, StopFlag};
+
+/// An SMTP ingress tier that takes mail over IPv6 from senders with reverse DNS and SPF or DKIM, for domains that opted in.
+#[derive(Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gate.
+    Serve {
+        /// TOML file with the options below as keys; a flag beats the environment, which beats the file.
+        #[arg(long, env = "MX6_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Evaluate a message in a file as if it came in now, and say every fact, the verdict and the reply.
+    Explain {
+        /// TOML file, as for serve.
+        #[arg(long, env = "MX6_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The client's address.
+        #[arg(long, value_name = "ADDR")]
+        client_ip: IpAddr,
+        /// The client's HELO name.
+        #[arg(long, value_name = "NAME")]
+        helo: String,
+        /// The reverse-path; empty for the null reverse-path.
+        #[arg(long, value_name = "ADDR")]
+        mail_from: String,
+        /// The recipient.
+        #[arg(long, value_name = "ADDR")]
+        rcpt_to: String,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+        /// The message; `-` for standard input.
+        #[arg(value_name = "MESSAGE.eml")]
+        message: PathBuf,
+    },
+    /// Check the configuration without binding a port. Exit code 78 if it is not usable.
+    CheckConfig {
+        /// TOML file, as for serve.
+        #[arg(long, env = "MX6_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("mx6: {:#}", failure.error);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+struct Failure {
+    error: anyhow::Error,
+    code: u8,
+}
+
+fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
+    move |error| Failure { error, code }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve { config, options } => serve(config, *options),
+        Command::CheckConfig { config, options } => check_config(config, *options).map_err(failure(EX_CONFIG)),
+        Command::Explain { config, client_ip, helo, mail_from, rcpt_to, json, options, message } => {
+            let explained = read(&message).and_then(|message| {
+                let options = options.over_file(config.as_deref())?;
+                let question = mx6_server::Question { client: client_ip, helo, mail_from, rcpt_to, message };
+                Ok(mx6_server::explain(&options, question)?)
+            });
+            let explanation = explained.map_err(failure(EX_DATAERR))?;
+            if json {
+                println!("{}", explanation.to_json());
+            } else {
+                println!("{explanation}");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn serve(config: Option<PathBuf>, options: Options) -> Result<(), Failure> {
+    let config = options.over_file(config.as_deref()).and_then(Options::check);
+    let config = config.map_err(|error| failure(EX_CONFIG)(error.into()))?;
+    let stop = StopFlag::new();
+    stop_on_signals(stop.clone()).map_err(|error| failure(EX_OSERR)(error.into()))?;
+    mx6_server::serve(config, &stop).map_err(|error| {
+        let code = error.exit_code();
+        failure(code)(error.into())
+    })
+}
+
+/// SIGTERM and SIGINT drain; a second one ends the process at once.
+fn stop_on_signals(stop: StopFlag) -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+    std::thread::Builder::new().name("mx6-signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if stop.is_set() {
+                std::process::exit(128 + signal);
+            }
+            stop.set();
+        }
+    })?;
+    Ok(())
+}
+
+fn check_config(config: Option<PathBuf>, options: Options) -> anyhow::Result<()> {
+    let report = mx6_server::check(options.over_file(config.as_deref())?)?;
+    for line in report.lines {
+        println!("{line}");
+    }
+    println!("the configuration is usable");
+    Ok(())
+}
+
+fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    use anyhow::Context as _;
+    let mut message = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut message).context("standard input")?;
+    } else {
+        message = std::fs::read(path).with_context(|| path.display().to_string())?;
+    }
+    Ok(message)
+}
+
+/// sysexits.h: the input data was incorrect.
+const EX_DATAERR: u8 = 65;
+/// sysexits.h: an operating system error.
+const EX_OSERR: u8 = 71;
+/// sysexits.h: something was found in an unconfigured or misconfigured state.
+const EX_CONFIG: u8 = 78;

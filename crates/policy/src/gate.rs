@@ -170,4 +170,4 @@ impl Gate {
 }
 
 /// RFC 5321 §6.3: a loop is assumed beyond this many Received fields.
-pub const RECEIVED_FIELDS_MAX: usize = 50;
+const RECEIVED_FIELDS_MAX: usize = 50;

@@ -1,1 +1,40 @@
-//! runtime
+//! The only room that knows glommio: one pinned executor a core, and everything a task may wait for.
+//!
+//! What it is: placement and start ([`Cores`], [`preflight`], [`run_shards`], [`run_local`]), tasks ([`spawn`],
+//! [`end_of_turn`], [`blocking`]), time ([`sleep`], [`timeout`], [`Deadline`], [`now_ms`]), sockets ([`Listener`], [`Stream`]),
+//! a cross-thread stop signal ([`StopFlag`]) and hickory's runtime ([`GlommioProvider`]).
+//!
+//! What it trusts: the kernel. What it promises to those above:
+//! - Every future here may be dropped at any await point without losing octets or descriptors, with one exception that is
+//!   written on it: [`Listener::accept`].
+//! - Race plain futures inside one task ([`timeout`], [`deadline`], or any combinator). There is no join handle to drop:
+//!   [`spawn`] returns nothing, because glommio leaks a task whose pending handle is dropped.
+//! - A panic in a spawned task ends that task alone and is counted ([`panics`]).
+//! - A future that is ready again and again gives way after some turns, so one fast peer cannot hold the shard.
+//! - Nothing here knows of mail.
+//!
+//! `unsafe` is used for two things only: handing a descriptor that we own to glommio, and the raw `io_uring_setup` probe.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod blocking;
+mod cores;
+mod hickory;
+mod listener;
+mod preflight;
+mod shards;
+mod stop;
+mod stream;
+mod task;
+mod time;
+
+pub use blocking::{BLOCKING_THREADS_MAX, blocking, blocking_queued};
+pub use cores::{Cores, CoresError};
+pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, UdpConnection};
+pub use listener::{Listener, ListenerCloser, accept_is_fatal};
+pub use preflight::{IoUringRefusal, Preflight, preflight};
+pub use shards::{ShardError, ShardId, run_local, run_shards};
+pub use stop::{StopFlag, Stopped};
+pub use stream::Stream;
+pub use task::{end_of_turn, panics, spawn};
+pub use time::{Deadline, deadline, now_ms, sleep, timeout};

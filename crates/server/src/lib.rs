@@ -1,1 +1,29 @@
-//! server
+//! One shard a core: accept, drive sessions, batch, drain; and the configuration that says with what.
+//!
+//! The flow of a message: [`serve`](serve()) binds and starts the shards; a shard accepts connections, each driven by one task that moves
+//! octets between socket and session and answers the session's questions: from the gate (policy), from lookups that belong to the shard
+//! (message-auth over dns), and from delivery. [`explain`](explain()) asks the same questions about a message in a file.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod alarm;
+mod check;
+mod config;
+mod connection;
+mod evaluation;
+mod explain;
+mod hash_batch;
+pub mod limits;
+mod memory;
+mod pending;
+mod proxy;
+mod record;
+mod serve;
+mod shard;
+mod transaction;
+
+pub use check::{CheckError, CheckReport, check};
+pub use config::{CacheOctets, Config, ConfigError, FileError, NameSource, Options};
+pub use explain::{ExplainError, Explanation, Question, explain};
+pub use mx6_runtime::StopFlag;
+pub use serve::{ServeError, serve};

@@ -7,8 +7,18 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod address;
+pub mod client;
+mod command;
+pub mod dot_stuffing;
+mod frame;
+pub mod limits;
 mod reply;
+mod session;
 mod verdict;
 
+pub use address::{Domain, ForwardPath, Mailbox, ReversePath};
+pub use command::{Command, CommandError, MailParameters};
 pub use reply::{EnhancedCode, Reply};
+pub use session::{MessageFault, Notice, Question, Session, SessionConfig, Step};
 pub use verdict::{Outcome, Verdict};

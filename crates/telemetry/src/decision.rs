@@ -37,12 +37,9 @@ pub struct Decision {
     /// On trial: the reply that would have been given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would: Option<String>,
-    /// What delivery did: `accepted`, `refused` or `unknown`; absent when it was not asked.
+    /// What delivery did; absent when it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<&'static str>,
-    /// Where delivery did it: the next hop's address, the mailbox, `discard`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_hop: Option<String>,
+    pub delivery: Option<DeliveryRecord>,
     /// Octets of the message as received; absent before there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_octets: Option<u64>,
@@ -60,6 +57,26 @@ pub struct Decision {
     pub dmarc: Option<DmarcRecord>,
     /// Where time went.
     pub duration_ms: Durations,
+}
+
+/// Delivery in a record.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryRecord {
+    /// `accepted`, `refused` or `unknown`.
+    pub outcome: &'static str,
+    /// The next hop as configured; absent for a Maildir and `discard:`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<String>,
+    /// How far it came: `connect`, `greeting`, `ehlo`, `mail`, `rcpt`, `data`, `body` or `end-of-data`.
+    pub stage: &'static str,
+    /// `fresh` or `pooled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<&'static str>,
+    /// Why it failed, when that was not a reply of the next hop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<&'static str>,
+    /// How often the envelope was sent once more on another connection.
+    pub replays: u32,
 }
 
 /// Reverse DNS in a record.

@@ -10,5 +10,5 @@ mod decision;
 mod recorder;
 
 pub use counters::{Counter, Counters, Total};
-pub use decision::{Decision, DkimRecord, DmarcRecord, Durations, IprevRecord, SpfRecord};
+pub use decision::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, SpfRecord};
 pub use recorder::{LogError, LogTarget, Recorder, Recorders};

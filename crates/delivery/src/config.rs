@@ -1,0 +1,65 @@
+//! What delivery may use and how long it may wait: every limit of this crate that an operator can set.
+
+use std::time::Duration;
+
+/// Limits and times. All are for one shard and, where a next hop is meant, for each host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryConfig {
+    /// Our name: said in EHLO, written in Maildir file names, and the mark of a loop when a next hop bears it.
+    pub hostname: String,
+    /// Connections kept open while nothing uses them.
+    pub idle_max: usize,
+    /// How long a connection is kept unused. Postfix closes after 300 s; well below it, so that we are the first.
+    pub idle_timeout: Duration,
+    /// Messages sent over one connection before it is retired.
+    pub messages_per_connection_max: u32,
+    /// 4xx and 5xx replies on one connection before it is retired. Postfix slows down at 10 and disconnects at 20.
+    pub refusals_per_connection_max: u32,
+    /// Connections open at once, used or not. A host that has so many is passed over.
+    pub connections_max: usize,
+    /// For one TCP connection.
+    pub connect_timeout: Duration,
+    /// For the greeting, and again for the reply to EHLO.
+    pub greeting_timeout: Duration,
+    /// For each reply to MAIL, RCPT, DATA and RSET.
+    pub command_timeout: Duration,
+    /// For writing one block of a message.
+    pub block_timeout: Duration,
+    /// For one recipient in all: every host tried, every replay. Below the 5 min a client waits (RFC 5321 §4.5.3.2.3).
+    pub recipient_timeout: Duration,
+    /// How long the addresses of a host name are believed; on a failure they are looked up again at once.
+    pub addresses_timeout: Duration,
+    /// A host that failed is tried last for so long; doubled with each failure in a row.
+    pub back_off_min: Duration,
+    /// At most for so long.
+    pub back_off_max: Duration,
+}
+
+impl DeliveryConfig {
+    /// The defaults for a host of this name.
+    #[must_use]
+    pub fn new(hostname: impl Into<String>) -> DeliveryConfig {
+        DeliveryConfig { hostname: hostname.into(), ..DeliveryConfig::default() }
+    }
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> DeliveryConfig {
+        DeliveryConfig {
+            hostname: "localhost".to_owned(),
+            idle_max: 32,
+            idle_timeout: Duration::from_secs(30),
+            messages_per_connection_max: 100,
+            refusals_per_connection_max: 8,
+            connections_max: 1000,
+            connect_timeout: Duration::from_secs(10),
+            greeting_timeout: Duration::from_secs(30),
+            command_timeout: Duration::from_secs(60),
+            block_timeout: Duration::from_secs(60),
+            recipient_timeout: Duration::from_secs(120),
+            addresses_timeout: Duration::from_secs(60),
+            back_off_min: Duration::from_secs(1),
+            back_off_max: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Delivery into a Maildir (cr.yp.to/proto/maildir.html): one copy for each recipient, all of them durable before the 250.
+//!
+//! The order, all off the shard's thread: each copy is written to `tmp/` and fsynced; then each is renamed into `new/`, by a rename that
+//! replaces nothing; then `new/` is fsynced. Whatever fails before the last step removes what was made, and the reply is 4xx. A failed fsync
+//! is never retried: after it the kernel may call lost pages clean.
+//!
+//! A crash leaves at most files in `tmp/`, which no reader looks at, and the copies that were renamed before it: whole, durable or gone,
+//! and never answered with 250. The client tries again then, so between the first rename and the reply a crash can make a second copy,
+//! but cannot lose one.
+
+mod content;
+mod store;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use mx6_runtime::{Deadline, blocking, deadline};
+use mx6_smtp::{EnhancedCode, Outcome, Reply};
+
+use crate::storage::storage_reply;
+use crate::{Message, Stage};
+
+/// One message for a Maildir: its recipients so far.
+#[derive(Debug)]
+pub(crate) struct MaildirTransaction {
+    dir: Arc<Path>,
+    hostname: Arc<str>,
+    reverse_path: String,
+    recipients: Vec<String>,
+}
+
+impl MaildirTransaction {
+    pub(crate) fn new(dir: Arc<Path>, hostname: Arc<str>, reverse_path: String) -> MaildirTransaction {
+        MaildirTransaction { dir, hostname, reverse_path, recipients: Vec::new() }
+    }
+
+    pub(crate) fn rcpt(&mut self, forward_path: &str) -> Outcome {
+        self.recipients.push(forward_path.to_owned());
+        Outcome::Accepted(Reply::fixed(250, EnhancedCode(2, 1, 5), "OK"))
+    }
+
+    /// Stores the copies. Past `until` nothing becomes visible any more, unless the renames have begun: then the outcome is unknown.
+    pub(crate) async fn deliver(&mut self, message: &Message, until: Deadline) -> (Outcome, Stage) {
+        let content = match content::Content::of(message) {
+            Ok(content) => content,
+            Err(error) => return (Outcome::Refused(storage_reply(&error)), Stage::Body),
+        };
+        let phase = Arc::new(Phase::default());
+        let job = store::Job {
+            dir: self.dir.clone(),
+            hostname: self.hostname.clone(),
+            reverse_path: std::mem::take(&mut self.reverse_path),
+            recipients: std::mem::take(&mut self.recipients),
+            content,
+            phase: phase.clone(),
+        };
+        match deadline(until, blocking(move || store::store(&job, &store::Disk::REAL))).await {
+            Some(Ok(name)) => {
+                let text = format!("OK: stored as {name}");
+                (Outcome::Accepted(Reply::new(250, Some(EnhancedCode(2, 0, 0)), text)), Stage::EndOfData)
+            }
+            Some(Err(error)) => (Outcome::Refused(storage_reply(&error)), Stage::EndOfData),
+            None if phase.give_up() => (Outcome::Refused(TOO_SLOW), Stage::Body),
+            None => (Outcome::Unknown(TOO_SLOW), Stage::EndOfData),
+        }
+    }
+}
+
+/// Makes the directories of a Maildir, where they are not there yet.
+pub(crate) fn prepare(dir: &Path) -> io::Result<()> {
+    store::make_directories(dir, &store::Disk::REAL)
+}
+
+/// Who came first: the renames, or the deadline.
+#[derive(Debug, Default)]
+pub(crate) struct Phase(AtomicU8);
+
+impl Phase {
+    /// Called before the first rename; false when it is too late.
+    pub(crate) fn publish(&self) -> bool {
+        self.0.compare_exchange(WRITING, PUBLISHING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Called at the deadline; false when copies may already be visible.
+    fn give_up(&self) -> bool {
+        self.0.compare_exchange(WRITING, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+const WRITING: u8 = 0;
+const PUBLISHING: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+const TOO_SLOW: Reply =
+    Reply::fixed(451, EnhancedCode(4, 3, 0), "Message could not be stored in time, try again later.");

@@ -1,0 +1,173 @@
+//! The steps on the disk; runs on a thread that may block.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
+use super::Phase;
+use super::content::Content;
+
+/// One message and its recipients.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) dir: Arc<Path>,
+    pub(crate) hostname: Arc<str>,
+    pub(crate) reverse_path: String,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) content: Content,
+    pub(crate) phase: Arc<Phase>,
+}
+
+/// The calls whose failure decides what may be said.
+pub(crate) struct Disk {
+    pub(crate) sync: fn(&File) -> io::Result<()>,
+    pub(crate) rename: fn(&Path, &Path) -> io::Result<()>,
+}
+
+impl Disk {
+    /// fsync, and the rename that replaces nothing.
+    pub(crate) const REAL: Disk = Disk { sync: File::sync_all, rename: rename_to_nothing };
+}
+
+/// Stores one copy for each recipient and returns the first one's name. On an error nothing of it is left.
+pub(crate) fn store(job: &Job, disk: &Disk) -> io::Result<String> {
+    let mut copies = Copies { made: Vec::with_capacity(job.recipients.len()) };
+    for recipient in &job.recipients {
+        let (path, file) = create(&job.dir, &job.hostname, disk)?;
+        copies.made.push(path);
+        write(&file, job, recipient)?;
+        (disk.sync)(&file)?;
+    }
+    if !job.phase.publish() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let new = job.dir.join("new");
+    let new_directory = File::open(&new)?;
+    let mut first_name = None;
+    for path in &mut copies.made {
+        let (name, visible) = publish(path, &new, &job.hostname, disk)?;
+        *path = visible;
+        first_name.get_or_insert(name);
+    }
+    (disk.sync)(&new_directory)?;
+    copies.made.clear();
+    first_name.ok_or_else(|| io::Error::other("a message without recipients"))
+}
+
+/// The directories `tmp`, `new` and `cur` of a Maildir and those above them, made and made durable where they are not there yet.
+pub(crate) fn make_directories(dir: &Path, disk: &Disk) -> io::Result<()> {
+    let above = |path: &Path| path.parent().map(Path::to_owned);
+    let mut missing: Vec<PathBuf> = std::iter::successors(Some(dir.to_owned()), |path| above(path))
+        .take_while(|path| !here(path).exists())
+        .collect();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    for name in ["tmp", "new", "cur"] {
+        builder.create(dir.join(name))?;
+    }
+    // A directory lasts when the one that holds its name was synced.
+    missing.extend(missing.last().map_or(Some(dir.to_owned()), |path| above(path)));
+    missing.iter().try_for_each(|path| (disk.sync)(&File::open(here(path))?))
+}
+
+/// The empty path is where we are.
+fn here(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+/// Files to remove should the delivery fail: in `tmp/` first, in `new/` once renamed.
+struct Copies {
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for path in &self.made {
+            // Nothing better can be done: in tmp/ nobody sees it, in new/ it is a copy that the client will send again.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn create(dir: &Path, hostname: &str, disk: &Disk) -> io::Result<(PathBuf, File)> {
+    let tmp = dir.join("tmp");
+    let mut made_directories = false;
+    for _ in 0..NAMES_TRIED_MAX {
+        let path = tmp.join(unique_name(hostname));
+        match File::options().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !made_directories => {
+                make_directories(dir, disk)?;
+                made_directories = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn write(file: &File, job: &Job, recipient: &str) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER_OCTETS, file);
+    writeln!(out, "Return-Path: <{}>", printable(&job.reverse_path))?;
+    writeln!(out, "Delivered-To: {}", printable(recipient))?;
+    job.content.write_to(&mut out)?;
+    out.flush()
+}
+
+/// Renames one copy into `new`; its name and path there.
+fn publish(path: &Path, new: &Path, hostname: &str, disk: &Disk) -> io::Result<(String, PathBuf)> {
+    let mut name = path.file_name().and_then(|name| name.to_str()).map_or_else(|| unique_name(hostname), str::to_owned);
+    for _ in 0..NAMES_TRIED_MAX {
+        let visible = new.join(&name);
+        match (disk.rename)(path, &visible) {
+            Ok(()) => return Ok((name, visible)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => name = unique_name(hostname),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// renameat2 with RENAME_NOREPLACE; where the file system has no such thing, link and unlink.
+fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// `seconds.MmicrosPpidQcountRrandom.hostname`: unique over threads by the count, over processes and machines by the rest.
+fn unique_name(hostname: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static RANDOM: OnceLock<u64> = OnceLock::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Two containers may share a Maildir, a host name and a process id.
+    let random = *RANDOM.get_or_init(|| RandomState::new().build_hasher().finish()) >> 32;
+    let hostname = hostname.replace('/', "\\057").replace(':', "\\072");
+    format!("{}.M{:06}P{}Q{count}R{random:08x}.{hostname}", now.as_secs(), now.subsec_micros(), std::process::id())
+}
+
+/// A path as it may stand in a field: whatever could end the line is `?`.
+fn printable(path: &str) -> String {
+    path.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+const NAMES_TRIED_MAX: u32 = 10;
+const BUFFER_OCTETS: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! SMTP next hops: a pool of connections for each, and the order in which they are tried.
+//!
+//! A connection comes back into the pool only after a clean end: every reply read, nothing pending, no transaction open. It is used again
+//! until it has been idle for too long, has carried enough messages, or has seen enough refusals; whatever is in doubt is closed.
+
+mod connection;
+mod fault;
+mod host;
+mod transaction;
+mod transmit;
+
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use mx6_runtime::{Deadline, sleep, spawn};
+
+pub use transaction::ADDED_OCTETS_ALLOWANCE;
+pub(crate) use transaction::SmtpTransaction;
+
+use connection::Connection;
+use fault::Fault;
+use host::Host;
+
+use crate::{Counters, DeliveryConfig, NextHop, Probe, Stage};
+
+/// The next hops of one shard.
+#[derive(Debug)]
+pub(crate) struct NextHops {
+    pub(crate) config: DeliveryConfig,
+    pub(crate) counters: Counts,
+    hosts: Vec<Host>,
+    closed: Cell<bool>,
+    has_reaper: Cell<bool>,
+}
+
+/// The counters while they count.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) opened: Cell<u64>,
+    pub(crate) reused: Cell<u64>,
+    pub(crate) found_dead: Cell<u64>,
+    pub(crate) failed: Cell<u64>,
+    pub(crate) replays: Cell<u64>,
+    pub(crate) unknown: Cell<u64>,
+}
+
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+impl NextHops {
+    pub(crate) fn new(next_hops: &[NextHop], config: DeliveryConfig) -> NextHops {
+        NextHops {
+            config,
+            counters: Counts::default(),
+            hosts: next_hops.iter().map(Host::new).collect(),
+            closed: Cell::new(false),
+            has_reaper: Cell::new(false),
+        }
+    }
+
+    /// The hosts in the order to try them, each with its index: as configured, those that failed lately after the others, of these the one
+    /// first that may be tried first.
+    fn order(&self) -> Vec<(usize, &Host)> {
+        let mut hosts: Vec<(usize, &Host)> = self.hosts.iter().enumerate().collect();
+        hosts.sort_by_key(|(_, host)| host.back_off_until_ms());
+        hosts
+    }
+
+    /// An idle connection that is still alive.
+    fn take_idle(&self, host: &Host) -> Option<Connection> {
+        while let Some(mut connection) = host.pop_idle() {
+            if connection.idle() >= self.config.idle_timeout {
+                farewell(connection);
+            } else if connection.is_alive() {
+                count(&self.counters.reused);
+                return Some(connection);
+            } else {
+                count(&self.counters.found_dead);
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    async fn connect(&self, host: &Host, until: Deadline, stage: &mut Stage) -> Result<Connection, Fault> {
+        let result = host.connect(&self.config, until, stage).await;
+        count(if result.is_ok() { &self.counters.opened } else { &self.counters.failed });
+        result
+    }
+
+    /// Keeps a connection on which no transaction is open, or says QUIT on it.
+    fn put_back(self: &Rc<Self>, host: usize, connection: Connection) {
+        let (host, config) = (&self.hosts[host], &self.config);
+        let worn = connection.messages >= config.messages_per_connection_max
+            || connection.refusals >= config.refusals_per_connection_max;
+        if !connection.is_quiet() {
+            return;
+        }
+        if worn || self.closed.get() || host.idle() >= config.idle_max {
+            farewell(connection);
+            return;
+        }
+        host.push_idle(connection);
+        if !self.has_reaper.replace(true) {
+            spawn("next hop pool", reap(Rc::downgrade(self), config.idle_timeout));
+        }
+    }
+
+    /// Connects to every host and sees what it offers; the connections stay in the pool.
+    pub(crate) async fn probe(self: &Rc<Self>) -> Vec<Probe> {
+        let probes = self.hosts.iter().enumerate().map(async |(index, host)| {
+            let until = Deadline::after(self.config.recipient_timeout);
+            let mut stage = Stage::default();
+            let offered = match self.connect(host, until, &mut stage).await {
+                Ok(connection) => {
+                    let offered = connection.extensions;
+                    self.put_back(index, connection);
+                    Ok(offered)
+                }
+                Err(fault) => Err(fault.reason()),
+            };
+            Probe { next_hop: host.name.clone(), stage, offered }
+        });
+        join_all(probes).await
+    }
+
+    /// Says QUIT on all idle connections and keeps none from now on.
+    pub(crate) async fn quit(&self) {
+        self.closed.set(true);
+        let idle = self.hosts.iter().flat_map(|host| std::iter::from_fn(|| host.pop_idle()));
+        join_all(idle.map(Connection::quit)).await;
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        Counters {
+            connections_opened: self.counters.opened.get(),
+            connections_reused: self.counters.reused.get(),
+            connections_found_dead: self.counters.found_dead.get(),
+            connections_failed: self.counters.failed.get(),
+            replays: self.counters.replays.get(),
+            outcomes_unknown: self.counters.unknown.get(),
+            connections_open: self.hosts.iter().map(Host::open).sum(),
+            connections_idle: self.hosts.iter().map(Host::idle).sum(),
+        }
+    }
+
+    fn has_idle(&self) -> bool {
+        self.hosts.iter().any(|host| host.idle() > 0)
+    }
+}
+
+/// Closes connections that have been idle for too long, while there are idle connections.
+async fn reap(next_hops: Weak<NextHops>, idle_timeout: Duration) {
+    loop {
+        sleep((idle_timeout / 2).max(REAP_INTERVAL_MIN)).await;
+        let Some(next_hops) = next_hops.upgrade() else { return };
+        for host in &next_hops.hosts {
+            while let Some(connection) = host.pop_expired(&next_hops.config) {
+                farewell(connection);
+            }
+        }
+        if !next_hops.has_idle() {
+            next_hops.has_reaper.set(false);
+            return;
+        }
+    }
+}
+
+/// QUIT, without anybody waiting for it.
+fn farewell(connection: Connection) {
+    spawn("next hop QUIT", connection.quit());
+}
+
+const REAP_INTERVAL_MIN: Duration = Duration::from_millis(10);

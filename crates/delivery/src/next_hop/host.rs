@@ -1,0 +1,141 @@
+//! One next hop as a shard knows it: its addresses, its idle connections, its health.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mx6_runtime::{Deadline, blocking, deadline, now_ms};
+
+use super::connection::{Connection, Slot};
+use super::fault::Fault;
+use crate::{DeliveryConfig, NextHop, Stage};
+
+/// A next hop and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// As the operator named it.
+    pub(crate) name: Arc<str>,
+    next_hop: NextHop,
+    addresses: RefCell<Addresses>,
+    /// The one put back last is at the end, and is taken first: the others may grow old.
+    idle: RefCell<VecDeque<Connection>>,
+    open: Rc<Cell<usize>>,
+    failures: Cell<u32>,
+    back_off_until_ms: Cell<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Addresses {
+    known: Arc<[SocketAddr]>,
+    believed_until_ms: u64,
+}
+
+impl Host {
+    pub(crate) fn new(next_hop: &NextHop) -> Host {
+        Host {
+            name: next_hop.to_string().into(),
+            next_hop: next_hop.clone(),
+            addresses: RefCell::default(),
+            idle: RefCell::default(),
+            open: Rc::default(),
+            failures: Cell::new(0),
+            back_off_until_ms: Cell::new(0),
+        }
+    }
+
+    /// A new connection, over which EHLO was said. Keeps account of the host's health.
+    pub(crate) async fn connect(
+        &self,
+        config: &DeliveryConfig,
+        until: Deadline,
+        stage: &mut Stage,
+    ) -> Result<Connection, Fault> {
+        *stage = Stage::Connect;
+        let mut fault = Fault::NoAddress;
+        for address in self.addresses(config, until).await.iter() {
+            let slot = Slot::take(&self.open, config.connections_max).ok_or(Fault::Busy)?;
+            match Connection::open(*address, slot, config, until, stage).await {
+                Ok(connection) => {
+                    self.failures.set(0);
+                    self.back_off_until_ms.set(0);
+                    return Ok(connection);
+                }
+                Err(next) => fault = next,
+            }
+        }
+        self.failed(config);
+        Err(fault)
+    }
+
+    /// The host failed us: for some time others are tried first, and its addresses are looked up again.
+    pub(crate) fn failed(&self, config: &DeliveryConfig) {
+        let doublings = self.failures.get().min(16);
+        let back_off = config.back_off_min.saturating_mul(1 << doublings).min(config.back_off_max);
+        self.failures.set(self.failures.get().saturating_add(1));
+        self.back_off_until_ms.set(now_ms().saturating_add(back_off.as_millis() as u64));
+        self.addresses.borrow_mut().believed_until_ms = 0;
+    }
+
+    /// When it will be tried in its turn again; 0 when it is now.
+    pub(crate) fn back_off_until_ms(&self) -> u64 {
+        let until = self.back_off_until_ms.get();
+        if until > now_ms() { until } else { 0 }
+    }
+
+    /// Takes the idle connection that was used last.
+    pub(crate) fn pop_idle(&self) -> Option<Connection> {
+        self.idle.borrow_mut().pop_back()
+    }
+
+    /// Takes the idle connection that was used longest ago, if it has been idle for the whole timeout.
+    pub(crate) fn pop_expired(&self, config: &DeliveryConfig) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        if idle.front()?.idle() < config.idle_timeout { None } else { idle.pop_front() }
+    }
+
+    /// Keeps an idle connection.
+    pub(crate) fn push_idle(&self, mut connection: Connection) {
+        connection.idle_since_ms = now_ms();
+        self.idle.borrow_mut().push_back(connection);
+    }
+
+    /// How many are idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// How many are open, idle or not.
+    pub(crate) fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    async fn addresses(&self, config: &DeliveryConfig, until: Deadline) -> Arc<[SocketAddr]> {
+        let port = self.next_hop.port();
+        if let Some(address) = self.next_hop.address() {
+            return Arc::new([SocketAddr::new(address, port)]);
+        }
+        let now = now_ms();
+        {
+            let addresses = self.addresses.borrow();
+            if now < addresses.believed_until_ms {
+                return addresses.known.clone();
+            }
+        }
+        let name = self.next_hop.name().unwrap_or_default().to_owned();
+        // The system's resolver blocks; what it does not know leaves what was known.
+        let lookup = blocking(move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>));
+        if let Some(Ok(found)) = deadline(until, lookup).await
+            && !found.is_empty()
+        {
+            let believed_until_ms = now_ms().saturating_add(config.addresses_timeout.as_millis() as u64);
+            let known = found.into_iter().take(ADDRESSES_MAX).collect();
+            *self.addresses.borrow_mut() = Addresses { known, believed_until_ms };
+        }
+        self.addresses.borrow().known.clone()
+    }
+}
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;

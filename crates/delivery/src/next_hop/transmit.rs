@@ -1,0 +1,170 @@
+//! DATA, the message, and what comes of it.
+//!
+//! **Which octet makes a second try unsafe.** A next hop has a message once it has the line with the dot. While no write that carries
+//! an octet of that line has begun, it cannot have one, and the message may be sent over another connection. From then on it may have
+//! one, whatever the write reports; only a 4xx or 5xx reply says for certain that it has not. The line goes with the last octets of the
+//! message in one vectored write, so the point of no return is the start of that write: just before it the connection is looked at once more.
+
+use std::io;
+
+use mx6_runtime::Deadline;
+use mx6_smtp::Reply;
+use mx6_smtp::client::DATA;
+use mx6_smtp::dot_stuffing::DotStuffing;
+
+use super::connection::Connection;
+use super::fault::Fault;
+use crate::{DeliveryConfig, Message, Stage};
+
+/// What came of a message.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// The next hop's reply to the message. The connection is as good as before.
+    Answered(Reply),
+    /// DATA was refused; the mail transaction is still open.
+    NoData(Reply),
+    /// It was refused before it was sent, or while the last of it was: for certain. The connection is of no more use.
+    Refused(Reply),
+    /// The connection died, and the message cannot have arrived.
+    Dead(Fault),
+    /// The connection died, and the message may have arrived.
+    Unknown(Fault),
+    /// We could not read the message from our own disk; it cannot have arrived.
+    Unreadable(io::Error),
+}
+
+/// Sends a message over a connection on which MAIL and RCPT were accepted.
+pub(crate) async fn transmit(
+    connection: &mut Connection,
+    message: &Message,
+    config: &DeliveryConfig,
+    until: Deadline,
+    stage: &mut Stage,
+) -> Sent {
+    *stage = Stage::Data;
+    match ask_for_data(connection, config, until).await {
+        Ok(reply) if reply.code == 354 => {}
+        Ok(reply) if reply.code >= 400 => return Sent::NoData(reply),
+        Ok(_) => return Sent::Dead(Fault::Unexpected),
+        Err(fault) => return Sent::Dead(fault),
+    }
+    *stage = Stage::Body;
+    connection.messages += 1;
+    if let Err(sent) = (Transmission { connection, config, until, stage }).message(message).await {
+        return sent;
+    }
+    match connection.reply(until).await {
+        Ok(reply) if reply.code / 100 == 3 => Sent::Unknown(Fault::Unexpected),
+        Ok(reply) => Sent::Answered(reply),
+        Err(Fault::Closing(reply)) => Sent::Refused(reply),
+        Err(fault) => Sent::Unknown(fault),
+    }
+}
+
+async fn ask_for_data(connection: &mut Connection, config: &DeliveryConfig, until: Deadline) -> Result<Reply, Fault> {
+    // It may have been held for seconds while the body came in.
+    if let Some(_stray) = connection.early_reply()? {
+        return Err(Fault::Stray);
+    }
+    let until = Deadline::after(config.command_timeout).earlier(until);
+    connection.send(&[DATA], until).await?;
+    connection.reply(until).await
+}
+
+/// The way of one message through a connection.
+struct Transmission<'t> {
+    connection: &'t mut Connection,
+    config: &'t DeliveryConfig,
+    until: Deadline,
+    stage: &'t mut Stage,
+}
+
+impl Transmission<'_> {
+    /// Everything up to and with the terminator.
+    async fn message(&mut self, message: &Message) -> Result<(), Sent> {
+        let mut stuffing = DotStuffing::new();
+        let mut blocks = message.body.blocks();
+        let mut is_first = true;
+        while let Some(block) = blocks.next().await.map_err(Sent::Unreadable)? {
+            let mut batch = Batch::default();
+            let top = std::mem::take(&mut is_first).then(|| message.top());
+            for part in top.into_iter().flatten().chain(block.slices()) {
+                for piece in stuffing.pieces(part) {
+                    if batch.is_full() {
+                        self.write(&mut batch).await?;
+                    }
+                    batch.add(piece);
+                }
+            }
+            if block.is_last() {
+                batch.add(stuffing.terminator());
+                return self.write_last(&mut batch).await;
+            }
+            self.write(&mut batch).await?;
+        }
+        Err(Sent::Unreadable(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    async fn write(&mut self, batch: &mut Batch<'_>) -> Result<(), Sent> {
+        self.look()?;
+        let written = self.connection.send(&batch.slices, self.block_deadline()).await;
+        batch.clear();
+        // A next hop that refuses and closes makes the write fail, and its reply is waiting to be read.
+        written.map_err(|fault| match self.look() {
+            Err(sent @ (Sent::Refused(_) | Sent::Unknown(_) | Sent::Dead(Fault::Closing(_)))) => sent,
+            _ => Sent::Dead(fault),
+        })
+    }
+
+    async fn write_last(&mut self, batch: &mut Batch<'_>) -> Result<(), Sent> {
+        self.look()?;
+        *self.stage = Stage::EndOfData;
+        let written = self.connection.send(&batch.slices, self.block_deadline()).await;
+        written.map_err(|fault| match self.look() {
+            Err(Sent::Refused(reply) | Sent::Dead(Fault::Closing(reply))) => Sent::Refused(reply),
+            _ => Sent::Unknown(fault),
+        })
+    }
+
+    /// Whether the next hop has said something, or gone, before the end of the message.
+    fn look(&mut self) -> Result<(), Sent> {
+        match self.connection.early_reply() {
+            Ok(None) => Ok(()),
+            Ok(Some(reply)) if reply.code >= 400 => Err(Sent::Refused(reply)),
+            // It claims to have taken what it cannot have yet. Sending it again could make a second one.
+            Ok(Some(_)) => Err(Sent::Unknown(Fault::Unexpected)),
+            Err(fault) => Err(Sent::Dead(fault)),
+        }
+    }
+
+    fn block_deadline(&self) -> Deadline {
+        Deadline::after(self.config.block_timeout).earlier(self.until)
+    }
+}
+
+/// The slices of one vectored write.
+#[derive(Default)]
+struct Batch<'p> {
+    slices: Vec<&'p [u8]>,
+    octets: usize,
+}
+
+impl<'p> Batch<'p> {
+    fn add(&mut self, piece: &'p [u8]) {
+        self.octets += piece.len();
+        self.slices.push(piece);
+    }
+
+    fn is_full(&self) -> bool {
+        self.octets >= BATCH_OCTETS || self.slices.len() >= BATCH_SLICES
+    }
+
+    fn clear(&mut self) {
+        self.slices.clear();
+        self.octets = 0;
+    }
+}
+
+/// Between two writes of about this size an early reply is noticed.
+const BATCH_OCTETS: usize = 64 << 10;
+const BATCH_SLICES: usize = 256;

@@ -1,0 +1,210 @@
+//! The door of this crate: delivery of a shard, and a mail transaction on its way.
+
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mx6_runtime::Deadline;
+use mx6_smtp::client::Extensions;
+use mx6_smtp::{EnhancedCode, Outcome, Reply};
+
+use crate::maildir::{MaildirTransaction, prepare};
+use crate::next_hop::{NextHops, SmtpTransaction};
+use crate::{DeliveryConfig, Message, Route, Stage, Target};
+
+/// Delivery of one shard. A clone is the same delivery, with the same pool.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Smtp(Rc<NextHops>),
+    Maildir { dir: Arc<Path>, hostname: Arc<str> },
+    Discard,
+}
+
+impl Delivery {
+    /// Delivery to `target`. Neither connects nor touches a disk.
+    #[must_use]
+    pub fn new(target: &Target, config: DeliveryConfig) -> Delivery {
+        let place = match target {
+            Target::Smtp(next_hops) => Place::Smtp(Rc::new(NextHops::new(next_hops, config))),
+            Target::Maildir(dir) => Place::Maildir { dir: dir.as_path().into(), hostname: config.hostname.into() },
+            Target::Discard => Place::Discard,
+        };
+        Delivery { place }
+    }
+
+    /// The smallest `SIZE` in octets that the next hops offer now; none when none of them can be reached or has a limit. Connects to
+    /// each; the connections stay in the pool.
+    pub async fn learn_limits(&self) -> Option<u64> {
+        match &self.place {
+            Place::Smtp(next_hops) => {
+                let probes = next_hops.probe().await;
+                probes.iter().filter_map(|probe| probe.offered.ok()?.size_max).min()
+            }
+            Place::Maildir { .. } | Place::Discard => None,
+        }
+    }
+
+    /// As [`Delivery::learn_limits`], told host by host, with the reason where one cannot be used: for a look before serving. Empty
+    /// when there are no next hops.
+    pub async fn probe(&self) -> Vec<Probe> {
+        match &self.place {
+            Place::Smtp(next_hops) => next_hops.probe().await,
+            Place::Maildir { .. } | Place::Discard => Vec::new(),
+        }
+    }
+
+    /// A new mail transaction; nothing is sent before its first recipient.
+    #[must_use]
+    pub fn begin(&self, sender: Sender) -> Transaction {
+        let way = match &self.place {
+            Place::Smtp(next_hops) => Way::Smtp(Box::new(SmtpTransaction::new(next_hops.clone(), sender))),
+            Place::Maildir { dir, hostname } => {
+                Way::Maildir(MaildirTransaction::new(dir.clone(), hostname.clone(), sender.reverse_path))
+            }
+            Place::Discard => Way::Discard,
+        };
+        Transaction { way, route: Route::default() }
+    }
+
+    /// Drain: QUIT on all idle connections, and none is kept from now on. Transactions under way go on.
+    pub async fn quit(&self) {
+        if let Place::Smtp(next_hops) = &self.place {
+            next_hops.quit().await;
+        }
+    }
+
+    /// What this shard's delivery has counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        match &self.place {
+            Place::Smtp(next_hops) => next_hops.counters(),
+            Place::Maildir { .. } | Place::Discard => Counters::default(),
+        }
+    }
+}
+
+impl Target {
+    /// Makes what the target needs on the disk (a Maildir's directories) and so shows early whether it can. Blocks: for the start of a
+    /// process, before its shards.
+    ///
+    /// # Errors
+    /// The disk's, or the operator's: a path that cannot be a directory.
+    pub fn prepare(&self) -> io::Result<()> {
+        match self {
+            Target::Maildir(dir) => prepare(dir),
+            Target::Smtp(_) | Target::Discard => Ok(()),
+        }
+    }
+}
+
+/// What a next hop said to a connection made to try it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The next hop as the operator named it.
+    pub next_hop: Arc<str>,
+    /// How far it came.
+    pub stage: Stage,
+    /// What it offers, or why it cannot be used.
+    pub offered: Result<Extensions, &'static str>,
+}
+
+/// What MAIL said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// Without `<>`; empty is the null reverse-path.
+    pub reverse_path: String,
+    /// `SIZE=`, octets.
+    pub size: Option<u64>,
+    /// `BODY=8BITMIME`.
+    pub body_8bit: bool,
+}
+
+/// One mail transaction. Dropped before [`Transaction::deliver`] it closes its connection; [`Transaction::abandon`] keeps it for others.
+#[derive(Debug)]
+pub struct Transaction {
+    way: Way,
+    route: Route,
+}
+
+#[derive(Debug)]
+enum Way {
+    Smtp(Box<SmtpTransaction>),
+    Maildir(MaildirTransaction),
+    Discard,
+}
+
+impl Transaction {
+    /// Adds a recipient (without `<>`) and says what the next hop answered. MAIL is said with the first one. Never [`Outcome::Unknown`].
+    pub async fn rcpt(&mut self, forward_path: &str) -> Outcome {
+        match &mut self.way {
+            Way::Smtp(transaction) => transaction.rcpt(forward_path).await,
+            Way::Maildir(transaction) => transaction.rcpt(forward_path),
+            Way::Discard => Outcome::Accepted(Reply::fixed(250, EnhancedCode(2, 1, 5), "OK")),
+        }
+    }
+
+    /// Gives the connection back while the client takes its time; what was said is said again in [`Transaction::deliver`].
+    pub async fn release(&mut self) {
+        if let Way::Smtp(transaction) = &mut self.way {
+            transaction.release().await;
+        }
+    }
+
+    /// Hands the message over to all recipients that were accepted, or to none. Once for each transaction; past `deadline` it gives up.
+    /// Do not drop it midway: what became of the message would never be known.
+    pub async fn deliver(&mut self, message: &Message, deadline: Deadline) -> Outcome {
+        match &mut self.way {
+            Way::Smtp(transaction) => transaction.deliver(message, deadline).await,
+            Way::Maildir(transaction) => {
+                let (outcome, stage) = transaction.deliver(message, deadline).await;
+                self.route.stage = stage;
+                outcome
+            }
+            Way::Discard => {
+                self.route.stage = Stage::EndOfData;
+                Outcome::Accepted(Reply::fixed(250, EnhancedCode(2, 0, 0), "OK"))
+            }
+        }
+    }
+
+    /// Ends the transaction without a message (RSET); the connection goes back into the pool.
+    pub async fn abandon(mut self) {
+        self.release().await;
+    }
+
+    /// How far the last step came and over what, for records.
+    #[must_use]
+    pub fn route(&self) -> &Route {
+        match &self.way {
+            Way::Smtp(transaction) => &transaction.route,
+            Way::Maildir(_) | Way::Discard => &self.route,
+        }
+    }
+}
+
+/// Counters of one shard since it began, and its connections now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections over which EHLO was said.
+    pub connections_opened: u64,
+    /// Times an idle connection was taken.
+    pub connections_reused: u64,
+    /// Idle connections that turned out to be dead.
+    pub connections_found_dead: u64,
+    /// Attempts to connect that failed, a refusing greeting or EHLO included.
+    pub connections_failed: u64,
+    /// Times MAIL and RCPT were said again.
+    pub replays: u64,
+    /// Messages whose outcome is unknown.
+    pub outcomes_unknown: u64,
+    /// Open now, in use or idle.
+    pub connections_open: usize,
+    /// Idle now.
+    pub connections_idle: usize,
+}

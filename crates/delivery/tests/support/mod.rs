@@ -1,0 +1,227 @@
+//! A next hop that keeps to a script, on a thread of its own, and a client's script for delivery.
+//!
+//! Steps of a connection: `> text` says a line; `>+ text` says it without its end; `< line` hears exactly that line; `<message` hears a message up
+//! to its end and keeps it; `<octets N` hears so many; `silent MS` checks that nothing comes for so long; `sleep MS`; `close`; `reset`; `<end` hears the end
+//! of the connection, after QUIT or not; `<quit` hears QUIT. `@` stands for a greeting and EHLO with PIPELINING, `@plain` for one
+//! without extensions, `@to A B` for MAIL and RCPTs in one group, all accepted, `@data` for DATA and 354, `@message` for these and the message.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mx6_delivery::{Body, Delivery, DeliveryConfig, Message, Sender, Target, Transaction};
+use mx6_runtime::{Deadline, run_local, sleep};
+use mx6_smtp::Outcome;
+
+/// A scripted next hop; it takes as many connections as there are scripts and then listens no more.
+pub struct Hop {
+    pub addr: SocketAddr,
+    thread: JoinHandle<Vec<Vec<Vec<u8>>>>,
+}
+
+impl Hop {
+    pub fn start(scripts: &[&[&str]]) -> Hop {
+        let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let scripts: Vec<Vec<String>> = scripts.iter().map(|script| expand(script)).collect();
+        let thread = std::thread::spawn(move || {
+            let connections: Vec<_> = scripts
+                .into_iter()
+                .map(|script| {
+                    let stream = listener.accept().unwrap().0;
+                    std::thread::spawn(move || play(stream, &script))
+                })
+                .collect();
+            drop(listener);
+            connections.into_iter().map(|connection| connection.join().unwrap()).collect()
+        });
+        Hop { addr, thread }
+    }
+
+    /// The messages heard, for each connection.
+    pub fn join(self) -> Vec<Vec<Vec<u8>>> {
+        self.thread.join().expect("the next hop's script was not followed")
+    }
+}
+
+fn expand(script: &[&str]) -> Vec<String> {
+    let mut steps = Vec::new();
+    for step in script {
+        let mut add = |more: &[&str]| steps.extend(more.iter().map(|step| (*step).to_owned()));
+        let hello =
+            ["> 220 hop.example ESMTP", "< EHLO mx.example", "> 250-hop.example", "> 250-PIPELINING", "> 250 8BITMIME"];
+        match step.split_once(' ').unwrap_or((step, "")) {
+            ("@", _) => add(&hello),
+            ("@plain", _) => add(&["> 220 hop.example", "< EHLO mx.example", "> 250 hop.example"]),
+            ("@data", _) => add(&["< DATA", "> 354 go"]),
+            ("@message", _) => add(&["< DATA", "> 354 go", "<message", "> 250 2.0.0 queued"]),
+            ("@to", users) => {
+                add(&["< MAIL FROM:<s@there.example>"]);
+                users.split(' ').for_each(|user| add(&[&format!("< RCPT TO:<{user}>")]));
+                add(&["> 250 2.1.0 Ok"]);
+                users.split(' ').for_each(|user| add(&[&format!("> 250 2.1.5 Ok {user}")]));
+            }
+            _ => add(&[step]),
+        }
+    }
+    steps
+}
+
+fn play(stream: TcpStream, script: &[String]) -> Vec<Vec<u8>> {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut out = stream.try_clone().unwrap();
+    let mut input = BufReader::new(stream);
+    let mut messages = Vec::new();
+    for step in script {
+        let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
+        match verb {
+            ">" => out.write_all(format!("{rest}\r\n").as_bytes()).unwrap(),
+            ">+" => out.write_all(rest.as_bytes()).unwrap(),
+            "<" => assert_eq!(line(&mut input), format!("{rest}\r\n"), "in {script:?}"),
+            "<quit" => assert_eq!(line(&mut input), "QUIT\r\n", "in {script:?}"),
+            "<message" => messages.push(message(&mut input)),
+            "<octets" => input.read_exact(&mut vec![0; rest.parse().unwrap()]).unwrap(),
+            "<end" => end(&mut input),
+            "silent" => silent(&mut input, rest.parse().unwrap()),
+            "sleep" => std::thread::sleep(Duration::from_millis(rest.parse().unwrap())),
+            "close" => return messages,
+            "reset" => {
+                socket2::SockRef::from(&out).set_linger(Some(Duration::ZERO)).unwrap();
+                return messages;
+            }
+            _ => panic!("no such step: {step}"),
+        }
+    }
+    messages
+}
+
+fn line(input: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    input.read_line(&mut line).unwrap();
+    line
+}
+
+fn message(input: &mut BufReader<TcpStream>) -> Vec<u8> {
+    let mut message = Vec::new();
+    while !message.ends_with(b"\r\n.\r\n") && message != b".\r\n" {
+        assert!(input.read_until(b'\n', &mut message).unwrap() > 0, "the message has no end");
+    }
+    message
+}
+
+fn silent(input: &mut BufReader<TcpStream>, time_ms: u64) {
+    assert!(input.buffer().is_empty(), "said too early: {:?}", input.buffer());
+    let stream = input.get_ref();
+    stream.set_read_timeout(Some(Duration::from_millis(time_ms))).unwrap();
+    let kind = stream.peek(&mut [0]).unwrap_err().kind();
+    assert!(matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut));
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+}
+
+fn end(input: &mut BufReader<TcpStream>) {
+    let mut rest = Vec::new();
+    match input.read_to_end(&mut rest) {
+        Ok(_) => assert!(rest.is_empty() || rest == b"QUIT\r\n", "{:?}", String::from_utf8_lossy(&rest)),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
+
+/// Short times, for next hops that do not answer.
+pub fn config() -> DeliveryConfig {
+    DeliveryConfig {
+        connect_timeout: Duration::from_millis(2_000),
+        greeting_timeout: Duration::from_millis(300),
+        command_timeout: Duration::from_millis(300),
+        block_timeout: Duration::from_millis(1_000),
+        ..DeliveryConfig::new("mx.example")
+    }
+}
+
+pub fn target(addrs: &[SocketAddr]) -> Target {
+    let values: Vec<String> = addrs.iter().map(|addr| format!("smtp://{addr}")).collect();
+    Target::parse_all(&values).unwrap()
+}
+
+pub fn sender() -> Sender {
+    Sender { reverse_path: "s@there.example".into(), size: None, body_8bit: false }
+}
+
+pub fn small_message() -> Message {
+    let mut body = Body::new(Path::new("/nowhere"));
+    body.append(b"Hello\r\n.dot\r\n");
+    let header = b"Subject: x\r\nX-Gone: y\r\n\r\n".to_vec();
+    Message { added: b"Received: z\r\n".to_vec(), header, leave_out: vec![12..23], body }
+}
+
+/// [`small_message`] on the wire.
+pub const SMALL_MESSAGE: &[u8] = b"Received: z\r\nSubject: x\r\n\r\nHello\r\n..dot\r\n.\r\n";
+
+/// A message of that many octets in lines, spilled when it is large.
+pub async fn message_of(octets: usize, dir: &Path) -> Message {
+    let mut body = Body::new(dir);
+    while body.len() < octets as u64 {
+        body.append(b".a line that begins with a dot, and one that does not\r\nx\r\n");
+        body.settle().await.unwrap();
+    }
+    Message { added: b"Received: z\r\n".to_vec(), header: b"Subject: x\r\n\r\n".to_vec(), leave_out: Vec::new(), body }
+}
+
+pub fn told(outcome: &Outcome) -> String {
+    format!("{} {}", outcome.word(), outcome.reply())
+}
+
+/// Plays a client's script: `mail`, `rcpt A`, `deliver`, `deliver-large` (8 MiB), `release`, `abandon`, `sleep MS`, each with what must come of it.
+pub async fn client(delivery: &Delivery, name: &str, script: &[(&str, &str)]) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut transaction: Option<Transaction> = Some(delivery.begin(sender()));
+    for (step, expected) in script {
+        let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
+        let current = transaction.as_mut();
+        let result = match verb {
+            "mail" => {
+                transaction = Some(delivery.begin(sender()));
+                String::new()
+            }
+            "rcpt" => told(&current.unwrap().rcpt(rest).await),
+            "release" => {
+                current.unwrap().release().await;
+                String::new()
+            }
+            "abandon" => {
+                transaction.take().unwrap().abandon().await;
+                String::new()
+            }
+            "sleep" => {
+                sleep(Duration::from_millis(rest.parse().unwrap())).await;
+                String::new()
+            }
+            "deliver" | "deliver-large" => {
+                let message = if verb == "deliver" { small_message() } else { message_of(8 << 20, dir.path()).await };
+                let until = Deadline::after(Duration::from_millis(rest.parse().unwrap_or(5_000)));
+                told(&current.unwrap().deliver(&message, until).await)
+            }
+            _ => panic!("no such step: {step}"),
+        };
+        assert_eq!(result, *expected, "{name}: {step}");
+    }
+}
+
+/// One next hop with its scripts, one client with its; returns the messages heard.
+pub fn check(name: &str, hop: &[&[&str]], script: &[(&str, &str)], config: DeliveryConfig) -> Vec<Vec<Vec<u8>>> {
+    let hop = Hop::start(hop);
+    let target = target(&[hop.addr]);
+    let script: Vec<(String, String)> = script.iter().map(|(step, told)| ((*step).into(), (*told).into())).collect();
+    let name = name.to_owned();
+    run_local(async move || {
+        let delivery = Delivery::new(&target, config);
+        let script: Vec<(&str, &str)> = script.iter().map(|(step, told)| (step.as_str(), told.as_str())).collect();
+        client(&delivery, &name, &script).await;
+        delivery.quit().await;
+        assert_eq!(delivery.counters().connections_idle, 0);
+    })
+    .unwrap();
+    hop.join()
+}

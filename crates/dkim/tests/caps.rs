@@ -1,0 +1,143 @@
+//! The caps, each on its edge, and that cost grows with the message and not faster.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::table::RSA;
+use common::{Draft, NOW_UNIX_S, Zone, verify};
+use mx6_dkim::Cause::{self, *};
+use mx6_dkim::{Header, Verification, limits};
+
+fn zone() -> Zone {
+    let mut zone = Zone::default();
+    zone.insert("sel._domainkey.football.example.com", &[&RSA.record()]);
+    zone
+}
+
+fn causes(message: &[u8]) -> Vec<Cause> {
+    verify(message, &zone(), NOW_UNIX_S).iter().map(|result| result.cause).collect()
+}
+
+/// Puts an unsigned field of just the octets that are missing at the end of the header section.
+fn fill_header(draft: &Draft, section_octets: usize) -> Vec<u8> {
+    let message = draft.sign(&RSA);
+    let missing = section_octets - Header::parse(&message).section_octets();
+    let mut draft = draft.clone();
+    draft.fields.push(format!("X:{}\r\n", "x".repeat(missing - 4)));
+    let message = draft.sign(&RSA);
+    assert_eq!(Header::parse(&message).section_octets(), section_octets);
+    message
+}
+
+#[test]
+fn header_section() {
+    let draft = Draft::new("rsa-sha256");
+    assert_eq!(causes(&fill_header(&draft, limits::HEADER_SECTION_OCTETS_MAX)), [Verified]);
+    let over = fill_header(&draft, limits::HEADER_SECTION_OCTETS_MAX + 1);
+    assert_eq!(causes(&over), [HeaderSectionTooLong]);
+    let mut twice = b"DKIM-Signature: v=1\r\n".to_vec();
+    twice.extend_from_slice(&over);
+    assert_eq!(causes(&twice), [HeaderSectionTooLong]);
+    let unsigned = String::from_utf8(over).unwrap().replace("DKIM-Signature", "X-Signature");
+    assert_eq!(causes(unsigned.as_bytes()), []);
+}
+
+#[test]
+fn signature_field() {
+    let mut draft = Draft::new("rsa-sha256");
+    let missing = limits::SIGNATURE_FIELD_OCTETS_MAX - draft.signature_field(&RSA).len();
+    draft.set("z", &"x".repeat(missing - "; z=".len()));
+    assert_eq!(draft.signature_field(&RSA).len(), limits::SIGNATURE_FIELD_OCTETS_MAX);
+    assert_eq!(causes(&draft.sign(&RSA)), [Verified]);
+    draft.set("z", &"x".repeat(missing - "; z=".len() + 1));
+    assert_eq!(causes(&draft.sign(&RSA)), [SignatureFieldTooLong]);
+    // One over the cap does not touch the others.
+    let small = Draft::new("rsa-sha256");
+    let both = small.with_fields_on_top(&[draft.signature_field(&RSA), small.signature_field(&RSA)]);
+    assert_eq!(causes(&both), [SignatureFieldTooLong, Verified]);
+}
+
+#[test]
+fn signed_names() {
+    let mut draft = Draft::new("rsa-sha256");
+    draft.set("h", &format!("from{}", ":x".repeat(limits::SIGNED_NAMES_MAX - 1)));
+    assert_eq!(causes(&draft.sign(&RSA)), [Verified]);
+    draft.set("h", &format!("from{}", ":x".repeat(limits::SIGNED_NAMES_MAX)));
+    assert_eq!(causes(&draft.sign(&RSA)), [TooManyNames]);
+}
+
+#[test]
+fn signatures() {
+    let draft = Draft::new("rsa-sha256");
+    let good = draft.signature_field(&RSA);
+    let bad = "DKIM-Signature: v=1\r\n".to_owned();
+    let mut fields = vec![bad; limits::SIGNATURES_MAX - 1];
+    fields.push(good.clone());
+    fields.push(good);
+    let mut expected = vec![MissingTag; limits::SIGNATURES_MAX - 1];
+    expected.push(Verified);
+    assert_eq!(causes(&draft.with_fields_on_top(&fields)), expected);
+}
+
+#[test]
+fn key_names_are_distinct_and_only_of_what_may_count() {
+    let mut draft = Draft::new("rsa-sha256");
+    let first = draft.signature_field(&RSA);
+    draft.set("d", "other.example");
+    let other = draft.signature_field(&RSA);
+    draft.set("d", "expired.example");
+    draft.set("x", "1");
+    let expired = draft.signature_field(&RSA);
+    let message = draft.with_fields_on_top(&[first.clone(), expired, other, first]);
+    let verification = Verification::new(&Header::parse(&message), NOW_UNIX_S);
+    assert_eq!(verification.key_names(), ["sel._domainkey.football.example.com", "sel._domainkey.other.example"]);
+}
+
+/// The shortest of some runs of header scan and `Verification::new`.
+fn cost(message: &[u8]) -> Duration {
+    let run = || {
+        let begin = Instant::now();
+        let header = Header::parse(message);
+        let verification = Verification::new(&header, NOW_UNIX_S);
+        let spent = begin.elapsed();
+        assert!(!verification.key_names().is_empty());
+        spent
+    };
+    (0..7).map(|_| run()).min().unwrap()
+}
+
+/// Ten signatures of a hundred names each over `fields` fields, all but one of one octet's name.
+fn hostile(fields: usize, signed_name: &str) -> Vec<u8> {
+    let mut draft = Draft::new("rsa-sha256");
+    draft.set("h", &format!("from{}", format!(":{signed_name}").repeat(99)));
+    draft.set("b", "AAAA");
+    let mut on_top = vec![draft.signature_field(&RSA); 10];
+    on_top.push("a:\r\n".repeat(fields));
+    draft.with_fields_on_top(&on_top)
+}
+
+#[test]
+fn cost_is_linear_in_the_number_of_fields() {
+    for name in ["a", "b", "absent"] {
+        let (small, large) = (cost(&hostile(15_000, name)), cost(&hostile(60_000, name)));
+        println!("h= of {name}: 15000 fields {small:?}, 60000 fields {large:?}");
+        // Four times the fields: sixteen times the cost would be quadratic.
+        assert!(large < small * 10, "{name}: {small:?} {large:?}");
+    }
+}
+
+#[test]
+fn sixty_thousand_names_are_not_even_parsed() {
+    let mut draft = Draft::new("rsa-sha256");
+    let usual = cost(&draft.sign(&RSA));
+    let good = draft.signature_field(&RSA);
+    draft.set("h", &format!("from{}", ":a".repeat(60_000)));
+    draft.set("b", "AAAA");
+    let message = draft.with_fields_on_top(&[good, draft.signature_field(&RSA)]);
+    let hostile = cost(&message);
+    println!("usual {usual:?}, with a signature of 60000 names {hostile:?}");
+    assert_eq!(causes(&message), [Verified, SignatureFieldTooLong]);
+    assert!(hostile < Duration::from_millis(20), "{hostile:?}");
+}

@@ -1,0 +1,178 @@
+//! The caches, shared by all shards.
+//!
+//! moka bounds them by octets and forgets what was used least recently. How long an entry holds is written in the entry and judged by
+//! us: moka's own expiry takes an entry away, and with it the memory of how often a name has failed.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use mx6_runtime::now_ms;
+
+use crate::config::CacheSizes;
+use crate::counters::{Counters, ShardCounters};
+use crate::limits::ENTRY_OVERHEAD_OCTETS;
+use crate::lookup::{Lookup, Mx, TxtValue};
+use crate::values::Value;
+
+/// What all shards know of PTR, A, AAAA and MX records; clones are the same caches.
+#[derive(Clone)]
+pub struct Caches(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) ptr: Store<IpAddr, Arc<[Box<str>]>>,
+    pub(crate) a: Store<Box<str>, Arc<[Ipv4Addr]>>,
+    pub(crate) aaaa: Store<Box<str>, Arc<[Ipv6Addr]>>,
+    pub(crate) mx: Store<Box<str>, Arc<[Mx]>>,
+    shards: Mutex<Vec<Arc<ShardCounters>>>,
+}
+
+impl Caches {
+    /// Empty caches of the given sizes.
+    #[must_use]
+    pub fn new(sizes: &CacheSizes) -> Caches {
+        Caches(Arc::new(Shared {
+            ptr: Store::new(sizes.ptr_octets),
+            a: Store::new(sizes.address_octets),
+            aaaa: Store::new(sizes.address_octets),
+            mx: Store::new(sizes.mx_octets),
+            shards: Mutex::default(),
+        }))
+    }
+
+    /// Counts over all shards that use these caches, TXT lookups included.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for shard in self.0.shards.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            shard.add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// Octets that the entries take, over all four caches, as far as moka has counted them.
+    #[must_use]
+    pub fn weight_octets(&self) -> u64 {
+        let shared = &self.0;
+        shared.ptr.weight_octets() + shared.a.weight_octets() + shared.aaaa.weight_octets() + shared.mx.weight_octets()
+    }
+
+    /// Counters for one more shard.
+    pub(crate) fn join(&self) -> Arc<ShardCounters> {
+        let counters = Arc::new(ShardCounters::default());
+        self.0.shards.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+        counters
+    }
+}
+
+/// What all shards know of TXT records of one meaning, parsed; clones are the same cache.
+pub struct TxtCache<T>(pub(crate) Store<Box<str>, Arc<T>>);
+
+impl<T: TxtValue> TxtCache<T> {
+    /// An empty cache that takes at most `max_octets`.
+    #[must_use]
+    pub fn new(max_octets: u64) -> TxtCache<T> {
+        TxtCache(Store::new(max_octets))
+    }
+
+    /// Octets that the entries take, as far as moka has counted them.
+    #[must_use]
+    pub fn weight_octets(&self) -> u64 {
+        self.0.weight_octets()
+    }
+}
+
+impl<T> Clone for TxtCache<T> {
+    fn clone(&self) -> TxtCache<T> {
+        TxtCache(self.0.clone())
+    }
+}
+
+/// One cache; clones are the same.
+pub(crate) struct Store<K, T> {
+    pub(crate) cache: Cache<K, Entry<T>>,
+}
+
+impl<K, T> Clone for Store<K, T> {
+    fn clone(&self) -> Store<K, T> {
+        Store { cache: self.cache.clone() }
+    }
+}
+
+impl<K: Key, T: Value> Store<K, T> {
+    fn new(max_octets: u64) -> Store<K, T> {
+        let cache = Cache::builder()
+            .max_capacity(max_octets)
+            .weigher(|key: &K, entry: &Entry<T>| {
+                let value = match &entry.lookup {
+                    Lookup::Found(value) => value.octets(),
+                    _ => 0,
+                };
+                let octets = ENTRY_OVERHEAD_OCTETS + key.octets() + size_of::<K>() + size_of::<Entry<T>>() + value;
+                u32::try_from(octets).unwrap_or(u32::MAX)
+            })
+            // A newcomer always enters: a failure that must be remembered is not weighed against popular names.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Store { cache }
+    }
+
+    /// The entry, fresh or not: one hash lookup and a clone of an `Arc`.
+    ///
+    /// moka's lookup is a future only for its housekeeping, and that never waits for anything slow; should it not be done
+    /// at once, the entry counts as unknown.
+    pub(crate) fn peek<Q>(&self, key: &Q) -> Option<Entry<T>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.cache.get(key).now_or_never().flatten()
+    }
+
+    fn weight_octets(&self) -> u64 {
+        self.cache.weighted_size()
+    }
+}
+
+/// What a cache keeps of a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry<T> {
+    pub(crate) lookup: Lookup<T>,
+    /// On the clock of `now_ms`.
+    pub(crate) fresh_until_ms: u64,
+    /// How many failures in a row this one is the last of; 0 if it is none.
+    pub(crate) failures: u8,
+}
+
+impl<T> Entry<T> {
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh_until_ms > now_ms()
+    }
+
+    /// Seconds left, rounded up, so that a fresh entry never shows 0.
+    pub(crate) fn ttl_s(&self) -> u32 {
+        u32::try_from(self.fresh_until_ms.saturating_sub(now_ms()).div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a cache is keyed by.
+pub(crate) trait Key: Hash + Eq + Clone + Send + Sync + 'static {
+    /// Octets on the heap.
+    fn octets(&self) -> usize;
+}
+
+impl Key for IpAddr {
+    fn octets(&self) -> usize {
+        0
+    }
+}
+
+impl Key for Box<str> {
+    fn octets(&self) -> usize {
+        self.len()
+    }
+}

@@ -1,0 +1,132 @@
+//! Work that blocks (fsync, rename, spill files), off the shard's thread.
+//!
+//! The threads are the process's, not a shard's: at most [`BLOCKING_THREADS_MAX`], started when first needed, not pinned, and
+//! kept. glommio's own pool is one thread per executor pinned to the executor's core, which makes every fsync of a shard wait for
+//! the one before it, and a job that waits for another job never end. Here jobs are started in order and up to the
+//! maximum at once; still, a job must not wait for another job.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
+
+use rustix::thread::CpuSet;
+
+/// Threads for blocking work, all shards together.
+pub const BLOCKING_THREADS_MAX: usize = 32;
+
+/// Runs `f` on a thread where it may block, and resolves to what it returns.
+///
+/// Dropping the future does not stop `f`, whether it has begun or not. The queue is unbounded by itself: each entry
+/// belongs to a task that waits or has gone, so the limits on tasks bound it; [`blocking_queued`] shows it.
+///
+/// # Panics
+/// When `f` panics, with its payload; and when not a single thread could be started.
+pub async fn blocking<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    let answer = Arc::new(Mutex::new(Answer { result: None, waker: None }));
+    let theirs = answer.clone();
+    pool().submit(Box::new(move || {
+        let result = catch_unwind(AssertUnwindSafe(f));
+        let mut answer = lock(&theirs);
+        answer.result = Some(result);
+        if let Some(waker) = answer.waker.take() {
+            drop(answer);
+            waker.wake();
+        }
+    }));
+    let result = poll_fn(|cx| {
+        let mut answer = lock(&answer);
+        match answer.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                answer.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    })
+    .await;
+    result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Jobs that wait for a thread now.
+#[must_use]
+pub fn blocking_queued() -> usize {
+    lock(&pool().state).jobs.len()
+}
+
+/// Remembers the CPU set of the calling thread for the pool's threads; the first call counts. Called before a shard is pinned,
+/// because a new thread inherits the set of the one that starts it.
+pub(crate) fn remember_cpu_set() {
+    CPU_SET.get_or_init(|| rustix::thread::sched_getaffinity(None).ok());
+}
+
+struct Answer<R> {
+    result: Option<Result<R, Box<dyn Any + Send>>>,
+    waker: Option<Waker>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Pool {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+}
+
+impl Pool {
+    fn submit(&'static self, job: Job) {
+        let mut state = lock(&self.state);
+        state.jobs.push_back(job);
+        if state.idle >= state.jobs.len() || state.threads >= BLOCKING_THREADS_MAX {
+            drop(state);
+            self.work.notify_one();
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let started = std::thread::Builder::new().name("mx6-blocking".to_owned()).spawn(|| self.serve());
+        if let Err(error) = started {
+            let mut state = lock(&self.state);
+            state.threads -= 1;
+            assert!(state.threads > 0, "no thread for blocking work: {error}");
+        }
+    }
+
+    fn serve(&self) {
+        if let Some(Some(set)) = CPU_SET.get() {
+            // Without it the thread shares a shard's core: slower, not wrong.
+            let _ = rustix::thread::sched_setaffinity(None, set);
+        }
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                job();
+                state = lock(&self.state);
+            } else {
+                state.idle += 1;
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+            }
+        }
+    }
+}
+
+fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(|| Pool { state: Mutex::default(), work: Condvar::new() })
+}
+
+static CPU_SET: OnceLock<Option<CpuSet>> = OnceLock::new();
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,231 @@
+//! What must hold before a shard can run, told in words that name the remedy.
+//!
+//! glommio panics inside its thread when io_uring is refused and ends it silently when too little memory may be locked, so both
+//! are tried here first. Nothing is left behind by trying.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Checks that `shards` executors can run here: io_uring is allowed, enough memory may be locked, there are that many CPUs.
+///
+/// A soft limit on locked memory that is too low is raised as far as the hard limit allows.
+///
+/// # Errors
+/// [`Preflight`]; its text names the cause and the remedy, [`Preflight::exit_code`] the code to exit with.
+pub fn preflight(shards: usize) -> Result<(), Preflight> {
+    check_cpus(shards)?;
+    check_memlock()?;
+    probe_io_uring().map_err(Preflight::IoUring)
+}
+
+/// Why shards cannot run on this machine as it is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preflight {
+    /// The kernel, or a filter in front of it, refuses io_uring.
+    IoUring(IoUringRefusal),
+    /// `RLIMIT_MEMLOCK` is too low.
+    Memlock {
+        /// The limit that holds, in octets.
+        limit_octets: u64,
+        /// What is needed, in octets.
+        needed_octets: u64,
+    },
+    /// Fewer CPUs than shards.
+    Cores {
+        /// Shards.
+        wanted: usize,
+        /// CPUs this process may use.
+        found: usize,
+    },
+}
+
+/// Who refuses io_uring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IoUringRefusal {
+    /// `kernel.io_uring_disabled` is 2, or 1 and this process is not in `kernel.io_uring_group`.
+    Sysctl {
+        /// Its value.
+        value: u8,
+    },
+    /// A seccomp filter, as container runtimes install by default.
+    Seccomp {
+        /// What the filter answers: `EPERM` or `ENOSYS`.
+        errno: i32,
+    },
+    /// Not permitted, though neither of the above shows: another security module.
+    NotPermitted,
+    /// The kernel has no io_uring.
+    NoSuchCall,
+    /// Something else.
+    Other {
+        /// The kernel's error number.
+        errno: i32,
+    },
+}
+
+impl Preflight {
+    /// The exit code for it, by sysexits.h: 71 (`EX_OSERR`) io_uring refused, 77 (`EX_NOPERM`) memory lock limit too low,
+    /// 78 (`EX_CONFIG`) too few CPUs.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Preflight::IoUring(_) => 71,
+            Preflight::Memlock { .. } => 77,
+            Preflight::Cores { .. } => 78,
+        }
+    }
+}
+
+impl std::error::Error for Preflight {}
+
+impl fmt::Display for Preflight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Preflight::IoUring(refusal) => refusal.fmt(f),
+            Preflight::Memlock { limit_octets, needed_octets } => write!(
+                f,
+                "locked memory (RLIMIT_MEMLOCK) is limited to {} KiB, and the io_uring executors need {} KiB. Remedy: `ulimit -l {}` in \
+                 the starting shell, LimitMEMLOCK=8M in the systemd unit, or `--ulimit memlock=8388608:8388608` for docker and podman",
+                limit_octets >> 10,
+                needed_octets >> 10,
+                needed_octets >> 10,
+            ),
+            Preflight::Cores { wanted, found } => write!(
+                f,
+                "{wanted} shards were asked for, but this process may use only {found} CPU(s). Remedy: fewer cores, or a wider CPU set \
+                 (taskset, systemd CPUAffinity= or AllowedCPUs=, docker --cpuset-cpus)"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for IoUringRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IoUringRefusal::Sysctl { value } => write!(
+                f,
+                "io_uring is turned off on this machine (kernel.io_uring_disabled={value}). Remedy, as root on the host: \
+                 `sysctl -w kernel.io_uring_disabled=0`, and the same line in /etc/sysctl.d to keep it{}",
+                if *value == 1 { ", or add this user's group as kernel.io_uring_group" } else { "" },
+            ),
+            IoUringRefusal::Seccomp { errno } => write!(
+                f,
+                "io_uring is refused by a seccomp filter ({}): the default profile of docker, podman and containerd blocks it. \
+                 Remedy: `--security-opt seccomp=unconfined`, or better `--security-opt seccomp=FILE` with a profile that allows \
+                 io_uring_setup, io_uring_enter and io_uring_register (Kubernetes: securityContext.seccompProfile; systemd: \
+                 SystemCallFilter=@io-event or the three names)",
+                io::Error::from_raw_os_error(*errno),
+            ),
+            IoUringRefusal::NotPermitted => f.write_str(
+                "io_uring is not permitted to this process (EPERM), though kernel.io_uring_disabled is 0 and no seccomp filter is \
+                 set: look for a rule of SELinux, AppArmor or another security module, and allow io_uring for this program",
+            ),
+            IoUringRefusal::NoSuchCall => f.write_str(
+                "this kernel has no io_uring (ENOSYS): Linux 5.8 or newer, built with CONFIG_IO_URING, is needed; under gVisor \
+                 enable it with `--iouring`",
+            ),
+            IoUringRefusal::Other { errno } => {
+                write!(f, "io_uring could not be set up: {}", io::Error::from_raw_os_error(*errno))
+            }
+        }
+    }
+}
+
+fn check_cpus(shards: usize) -> Result<(), Preflight> {
+    let found = rustix::thread::sched_getaffinity(None).map_or(usize::MAX, |set| set.count() as usize);
+    if shards > found { Err(Preflight::Cores { wanted: shards, found }) } else { Ok(()) }
+}
+
+/// glommio itself refuses to start an executor below 512 KiB, whoever the user and whatever the capabilities. It asks for the same 512 KiB
+/// in each, since the kernel does not count its rings any more; the rest it can do without.
+fn check_memlock() -> Result<(), Preflight> {
+    let limit = getrlimit(Resource::Memlock);
+    let enough = |value: Option<u64>| value.is_none_or(|octets| octets >= MEMLOCK_OCTETS);
+    if enough(limit.current) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if enough(limit.maximum) && setrlimit(Resource::Memlock, raised).is_ok() {
+        return Ok(());
+    }
+    Err(Preflight::Memlock { limit_octets: limit.maximum.unwrap_or(u64::MAX), needed_octets: MEMLOCK_OCTETS })
+}
+
+fn probe_io_uring() -> Result<(), IoUringRefusal> {
+    let mut parameters = [0_u64; IO_URING_PARAMS_OCTETS / 8];
+    // SAFETY: the structure of io_uring_setup(2) is 120 octets, all zero is valid, and the kernel writes no more than that.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1_u32, parameters.as_mut_ptr()) };
+    if let Ok(fd @ 0..) = i32::try_from(fd) {
+        // SAFETY: the kernel has just given us this descriptor.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        return Ok(());
+    }
+    let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    Err(refusal(errno, read_number("/proc/sys/kernel/io_uring_disabled"), seccomp_filters()))
+}
+
+/// Which refusal `errno` stands for, by what the system says of itself.
+fn refusal(errno: i32, disabled: Option<u8>, filtered: bool) -> IoUringRefusal {
+    match (errno, disabled) {
+        (libc::EPERM, Some(value @ 1..)) => IoUringRefusal::Sysctl { value },
+        (libc::EPERM | libc::EACCES | libc::ENOSYS, _) if filtered => IoUringRefusal::Seccomp { errno },
+        (libc::EPERM | libc::EACCES, _) => IoUringRefusal::NotPermitted,
+        (libc::ENOSYS, _) => IoUringRefusal::NoSuchCall,
+        _ => IoUringRefusal::Other { errno },
+    }
+}
+
+fn read_number(path: &str) -> Option<u8> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whether a seccomp filter is set on this process: `Seccomp: 2` (proc(5)).
+fn seccomp_filters() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
+}
+
+/// What glommio demands of RLIMIT_MEMLOCK.
+const MEMLOCK_OCTETS: u64 = 512 << 10;
+/// `struct io_uring_params` (io_uring_setup(2)).
+const IO_URING_PARAMS_OCTETS: usize = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_refuses() {
+        let check = |errno, disabled, filtered, expected: IoUringRefusal, words: &str| {
+            let got = refusal(errno, disabled, filtered);
+            assert_eq!(got, expected);
+            assert!(got.to_string().contains(words), "{got}");
+        };
+        let sysctl = |value| IoUringRefusal::Sysctl { value };
+        let off = "sysctl -w kernel.io_uring_disabled=0";
+        check(libc::EPERM, Some(2), false, sysctl(2), off);
+        check(libc::EPERM, Some(2), true, sysctl(2), off);
+        check(libc::EPERM, Some(1), false, sysctl(1), "kernel.io_uring_group");
+        let seccomp = |errno| IoUringRefusal::Seccomp { errno };
+        check(libc::EPERM, Some(0), true, seccomp(libc::EPERM), "--security-opt seccomp=");
+        check(libc::EPERM, None, true, seccomp(libc::EPERM), "--security-opt seccomp=");
+        check(libc::ENOSYS, Some(0), true, seccomp(libc::ENOSYS), "io_uring_enter");
+        check(libc::EPERM, Some(0), false, IoUringRefusal::NotPermitted, "security module");
+        check(libc::ENOSYS, None, false, IoUringRefusal::NoSuchCall, "CONFIG_IO_URING");
+        check(libc::ENOMEM, Some(0), false, IoUringRefusal::Other { errno: libc::ENOMEM }, "memory");
+    }
+
+    #[test]
+    fn remedies() {
+        let memlock = Preflight::Memlock { limit_octets: 64 << 10, needed_octets: MEMLOCK_OCTETS };
+        let text = memlock.to_string();
+        for part in ["64 KiB", "ulimit -l 512", "LimitMEMLOCK=", "--ulimit memlock="] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(memlock.exit_code(), 77);
+        assert_eq!(preflight(100_000).map_err(|error| error.exit_code()), Err(78));
+    }
+}

@@ -1,0 +1,210 @@
+//! A TCP connection of one shard.
+//!
+//! glommio waits by readiness (an io_uring poll) and the system call moves the octets, so the kernel never holds a buffer of ours
+//! and every wait may be dropped. Sockets have `TCP_NODELAY`: replies are batched above.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite};
+use glommio::net::TcpStream;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+
+use crate::task::Turns;
+
+/// A TCP connection, bound to the shard it was made on (not `Send`).
+#[derive(Debug)]
+pub struct Stream {
+    socket: TcpStream,
+    peer: SocketAddr,
+    turns: Turns,
+}
+
+impl Stream {
+    /// Connects to `addr`, for at most `timeout`.
+    ///
+    /// # Errors
+    /// The kernel's; `TimedOut` when the time is over.
+    pub async fn connect(addr: SocketAddr, timeout: Duration) -> io::Result<Stream> {
+        if timeout.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let socket = TcpStream::connect_timeout(addr, timeout).await.map_err(io::Error::from)?;
+        socket.set_nodelay(true).map_err(io::Error::from)?;
+        Ok(Stream { socket, peer: addr, turns: Turns::default() })
+    }
+
+    /// Takes over an accepted socket.
+    pub(crate) fn adopt(fd: OwnedFd, peer: SocketAddr) -> Stream {
+        // SAFETY: the descriptor is open, ours alone, and given up here.
+        let socket = unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) };
+        Stream { socket, peer, turns: Turns::default() }
+    }
+
+    /// Takes over a socket that glommio accepted itself.
+    pub(crate) fn adopt_bound(socket: TcpStream) -> io::Result<Stream> {
+        let peer = socket.peer_addr().map_err(io::Error::from)?;
+        let stream = Stream { socket, peer, turns: Turns::default() };
+        rustix::io::fcntl_setfd(stream.fd(), rustix::io::FdFlags::CLOEXEC)?;
+        Ok(stream)
+    }
+
+    /// Reads what is there, waiting when nothing is. `Ok(0)` is the end of the stream (when `buffer` is not empty).
+    ///
+    /// Cancel-safe: octets leave the socket only when the future resolves.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.turns.give_way().await;
+        if let Some(octets) = self.try_read(buffer)? {
+            return Ok(octets);
+        }
+        self.turns.waited();
+        poll_fn(|cx| Pin::new(&mut self.socket).poll_read(cx, buffer)).await
+    }
+
+    /// Reads what is there without waiting: `None` when nothing is, `Some(0)` at the end of the stream.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        not_blocked(|| rustix::net::recv(self.fd(), &mut *buffer, RecvFlags::DONTWAIT).map(|(_, octets)| octets))
+    }
+
+    /// Writes all of `octets`. Dropped midway, an unknown part of them was sent: the connection is of no more use.
+    ///
+    /// # Errors
+    /// The kernel's; `WriteZero` when it takes nothing.
+    pub async fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.write_all_vectored(&[octets]).await
+    }
+
+    /// Writes all of `slices` in order, with as few system calls as the socket's buffer allows. As for
+    /// [`Stream::write_all`], do not go on with the connection after dropping this midway.
+    ///
+    /// # Errors
+    /// The kernel's; `WriteZero` when it takes nothing.
+    pub async fn write_all_vectored(&mut self, slices: &[&[u8]]) -> io::Result<()> {
+        let mut rest = Rest { slices, skip: 0 };
+        while rest.trim() {
+            self.turns.give_way().await;
+            let written = match self.try_write(&rest)? {
+                Some(octets) => octets,
+                None => {
+                    self.turns.waited();
+                    let first = rest.first();
+                    poll_fn(|cx| Pin::new(&mut self.socket).poll_write(cx, first)).await?
+                }
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest.advance(written);
+        }
+        Ok(())
+    }
+
+    /// The peer's address, as the kernel told it at accept or as given to [`Stream::connect`].
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr().map_err(io::Error::from)
+    }
+
+    /// Says that nothing more will be written (FIN after what is under way); reading goes on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self.fd(), Shutdown::Write)?)
+    }
+
+    /// Ends both directions at once: a read that waits, here or in the peer, sees the end.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn shutdown(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self.fd(), Shutdown::Both)?)
+    }
+
+    /// One `sendmsg` without waiting: how many octets it took, `None` when the socket's buffer is full.
+    fn try_write(&self, rest: &Rest<'_>) -> io::Result<Option<usize>> {
+        let mut slices = [IoSlice::new(&[]); IOV_MAX];
+        let count = rest.fill(&mut slices);
+        not_blocked(|| {
+            let mut control = SendAncillaryBuffer::default();
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            rustix::net::sendmsg(self.fd(), &slices[..count], &mut control, flags)
+        })
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor lives as long as `self.socket`, which the borrow keeps.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+}
+
+/// What is still to be written: `slices` without the first `skip` octets.
+struct Rest<'a> {
+    slices: &'a [&'a [u8]],
+    skip: usize,
+}
+
+impl<'a> Rest<'a> {
+    /// Leaves out slices that are done; false when nothing is left.
+    fn trim(&mut self) -> bool {
+        while let Some(first) = self.slices.first() {
+            if self.skip < first.len() {
+                return true;
+            }
+            self.skip -= first.len();
+            self.slices = &self.slices[1..];
+        }
+        false
+    }
+
+    fn advance(&mut self, octets: usize) {
+        self.skip += octets;
+    }
+
+    fn first(&self) -> &'a [u8] {
+        self.slices.first().map_or(&[], |first| &first[self.skip..])
+    }
+
+    /// Lists the slices for the kernel; how many there are.
+    fn fill(&self, list: &mut [IoSlice<'a>; IOV_MAX]) -> usize {
+        let mut count = 0;
+        for (slot, (index, slice)) in list.iter_mut().zip(self.slices.iter().enumerate()) {
+            *slot = IoSlice::new(if index == 0 { &slice[self.skip..] } else { slice });
+            count += 1;
+        }
+        count
+    }
+}
+
+/// `None` for "would block"; interrupted calls are made again.
+pub(crate) fn not_blocked<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<Option<T>> {
+    loop {
+        match call() {
+            Ok(value) => return Ok(Some(value)),
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Slices handed to one `sendmsg`.
+const IOV_MAX: usize = 64;

@@ -1,0 +1,395 @@
+//! Configuration: raw options become checked values once, at the start; nothing is checked again later.
+
+mod file;
+mod options;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use mx6_delivery::{Target, TargetError};
+use mx6_dns::{CacheSizes, DnsConfig, DnsError};
+use mx6_message_auth::MessageAuthCacheSizes;
+use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode};
+use mx6_runtime::{Cores, CoresError};
+use mx6_telemetry::LogTarget;
+
+pub use file::FileError;
+pub use options::Options;
+
+use crate::limits;
+
+/// Everything that `serve` needs, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Our name.
+    pub hostname: String,
+    /// Where SMTP is taken.
+    pub listen: Vec<SocketAddr>,
+    /// Where a PROXY header is demanded first.
+    pub proxy_listen: Vec<SocketAddr>,
+    /// Who may connect there.
+    pub proxy_from: Vec<IpNet>,
+    /// One shard on each.
+    pub cores: Cores,
+    /// Where names are looked up.
+    pub names: NameSource,
+    /// How long one query may take.
+    pub dns_timeout: Duration,
+    /// Domains, mode, kind of reverse DNS.
+    pub gate: Gate,
+    /// Partners.
+    pub connectors: Vec<Connector>,
+    /// Where accepted mail goes.
+    pub target: Target,
+    /// The first is written, all are ours.
+    pub authserv_ids: Vec<String>,
+    /// Octets.
+    pub size_limit: u64,
+    /// Octets of message memory for each shard.
+    pub memory_octets: u64,
+    /// Folder of temporary files.
+    pub spill_dir: PathBuf,
+    /// Octets.
+    pub cache_octets: CacheOctets,
+    /// Where decision records go.
+    pub log: LogTarget,
+    /// After SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Bounds of the shared caches, in octets.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheOctets {
+    /// PTR, A, AAAA, MX.
+    pub ptr: u64,
+    /// SPF records.
+    pub spf: u64,
+    /// DKIM keys and DMARC records.
+    pub dkim: u64,
+}
+
+impl CacheOctets {
+    /// The part for addresses and names: half for PTR, an eighth each for A, AAAA and MX, the rest for what the caches cost themselves.
+    #[must_use]
+    pub(crate) fn dns(&self) -> CacheSizes {
+        CacheSizes { ptr_octets: self.ptr / 2, address_octets: self.ptr / 8, mx_octets: self.ptr / 8 }
+    }
+
+    /// The part for parsed TXT records. DMARC records share the DKIM keys' bound, a quarter for them.
+    #[must_use]
+    pub(crate) fn message_auth(&self) -> MessageAuthCacheSizes {
+        let dmarc_octets = self.dkim / 4;
+        MessageAuthCacheSizes { spf_octets: self.spf, dkim_octets: self.dkim - dmarc_octets, dmarc_octets }
+    }
+}
+
+/// Where names are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NameSource {
+    /// These resolvers.
+    Servers(Vec<SocketAddr>),
+    /// Those of /etc/resolv.conf.
+    System,
+    /// A zone file, no network.
+    Zone(PathBuf),
+}
+
+/// An option is missing or cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not given, and there is no default.
+    #[error("{option} is missing: {remedy}")]
+    Missing {
+        /// The option.
+        option: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Given, but not usable.
+    #[error("{option} `{value}`: {reason}")]
+    Invalid {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// A domain entry.
+    #[error("--domain: {0}")]
+    Domain(#[from] DirectoryError),
+    /// A connector.
+    #[error("--connector: {0}")]
+    Connector(#[from] ConnectorError),
+    /// A resolver.
+    #[error("--dns-server: {0}")]
+    Resolver(#[from] DnsError),
+    /// The cores.
+    #[error("--cores: {0}")]
+    Cores(#[from] CoresError),
+    /// The target of delivery.
+    #[error("--deliver: {0}")]
+    Target(#[from] TargetError),
+}
+
+impl ConfigError {
+    fn invalid(option: &'static str, value: &str, reason: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { option, value: value.to_owned(), reason: reason.into() }
+    }
+}
+
+impl Options {
+    /// These options over those of the file, if there is one.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn over_file(self, path: Option<&std::path::Path>) -> Result<Options, ConfigError> {
+        match path {
+            None => Ok(self),
+            Some(path) => Ok(self.over(file::read(path)?)),
+        }
+    }
+
+    /// The checked configuration of a server.
+    ///
+    /// # Errors
+    /// At the first option that is missing or cannot be used.
+    pub fn check(self) -> Result<Config, ConfigError> {
+        let hostname = self.checked_hostname()?;
+        let listen = socket_addresses("--listen", &self.listen)?;
+        let proxy_listen = socket_addresses("--proxy-listen", &self.proxy_listen)?;
+        if listen.is_empty() && proxy_listen.is_empty() {
+            return Err(ConfigError::Missing { option: "--listen", remedy: "give an address, such as '[::]:25'" });
+        }
+        let proxy_from = networks("--proxy-from", &self.proxy_from)?;
+        if !proxy_listen.is_empty() && proxy_from.is_empty() {
+            let remedy = "a PROXY listener believes whoever connects; name the proxies, such as ::1/128";
+            return Err(ConfigError::Missing { option: "--proxy-from", remedy });
+        }
+        if self.deliver.is_empty() {
+            let remedy = "say where accepted mail goes: smtp://HOST:PORT, maildir:PATH or discard:";
+            return Err(ConfigError::Missing { option: "--deliver", remedy });
+        }
+        let mut authserv_ids = self.authserv_id.clone();
+        if authserv_ids.is_empty() {
+            authserv_ids.push(hostname.clone());
+        }
+        Ok(Config {
+            listen,
+            proxy_listen,
+            proxy_from,
+            cores: Cores::parse(self.cores.as_deref().unwrap_or("1"))?,
+            names: self.name_source()?,
+            dns_timeout: self.dns_timeout()?,
+            gate: self.gate()?,
+            connectors: self.connectors()?,
+            target: Target::parse_all(&self.deliver)?,
+            authserv_ids,
+            size_limit: self.checked_size_limit()?,
+            memory_octets: mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?,
+            spill_dir: self.spill_dir.clone().unwrap_or_else(std::env::temp_dir),
+            cache_octets: self.cache_octets()?,
+            log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
+            drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
+            hostname,
+        })
+    }
+
+    fn checked_hostname(&self) -> Result<String, ConfigError> {
+        let Some(hostname) = self.hostname.as_deref() else {
+            let remedy = "give our fully qualified name, such as mx.example.com";
+            return Err(ConfigError::Missing { option: "--hostname", remedy });
+        };
+        let label_ok = |label: &str| {
+            !label.is_empty() && label.len() <= 63 && label.bytes().all(|o| o.is_ascii_alphanumeric() || o == b'-')
+        };
+        if hostname.len() > 253 || !hostname.split('.').all(label_ok) {
+            return Err(ConfigError::invalid(
+                "--hostname",
+                hostname,
+                "is not a domain name (letters, digits, hyphens, dots)",
+            ));
+        }
+        Ok(hostname.to_ascii_lowercase())
+    }
+
+    fn checked_size_limit(&self) -> Result<u64, ConfigError> {
+        let octets = self.size_limit.unwrap_or(limits::SIZE_LIMIT_OCTETS_DEFAULT);
+        if !(limits::SIZE_LIMIT_OCTETS_MIN..=limits::SIZE_LIMIT_OCTETS_MAX).contains(&octets) {
+            let reason =
+                format!("must lie between {} and {}", limits::SIZE_LIMIT_OCTETS_MIN, limits::SIZE_LIMIT_OCTETS_MAX);
+            return Err(ConfigError::invalid("--size-limit", &octets.to_string(), reason));
+        }
+        Ok(octets)
+    }
+
+    /// Domains, mode and kind of reverse DNS.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn gate(&self) -> Result<Gate, ConfigError> {
+        let mut directory = Directory::default();
+        for entry in &self.domain {
+            let Some((domain, mode)) = entry.split_once('=') else {
+                return Err(ConfigError::invalid("--domain", entry, "write DOMAIN=accept, =reject or =monitor"));
+            };
+            directory.insert(domain.trim(), mode.trim().parse()?)?;
+        }
+        let mode = match self.mode.as_deref() {
+            None | Some("enforce") => Mode::Enforce,
+            Some("monitor") => Mode::Monitor,
+            Some(other) => return Err(ConfigError::invalid("--mode", other, "is not one of enforce, monitor")),
+        };
+        let ptr = match self.ptr.as_deref() {
+            None | Some("exists") => PtrMode::Exists,
+            Some("fcrdns") => PtrMode::Fcrdns,
+            Some(other) => return Err(ConfigError::invalid("--ptr", other, "is not one of exists, fcrdns")),
+        };
+        Ok(Gate { directory, mode, ptr })
+    }
+
+    /// The partners.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn connectors(&self) -> Result<Vec<Connector>, ConfigError> {
+        self.connector.iter().map(|text| text.parse().map_err(ConfigError::from)).collect()
+    }
+
+    /// Where names are looked up.
+    ///
+    /// # Errors
+    /// If a resolver's address cannot be read.
+    pub fn name_source(&self) -> Result<NameSource, ConfigError> {
+        if let Some(zone) = &self.zone {
+            return Ok(NameSource::Zone(zone.clone()));
+        }
+        if self.dns_server.is_empty() {
+            return Ok(NameSource::System);
+        }
+        let servers: Result<_, _> = self.dns_server.iter().map(|text| DnsConfig::parse_server(text)).collect();
+        Ok(NameSource::Servers(servers?))
+    }
+
+    /// How long one query may take.
+    ///
+    /// # Errors
+    /// If it is no time at all or longer than any deadline.
+    pub fn dns_timeout(&self) -> Result<Duration, ConfigError> {
+        let ms = self.dns_timeout_ms.unwrap_or(limits::DNS_TIMEOUT_MS_DEFAULT);
+        if !(limits::DNS_TIMEOUT_MS_MIN..=limits::DNS_TIMEOUT_MS_MAX).contains(&ms) {
+            let reason = format!("must lie between {} and {}", limits::DNS_TIMEOUT_MS_MIN, limits::DNS_TIMEOUT_MS_MAX);
+            return Err(ConfigError::invalid("--dns-timeout-ms", &ms.to_string(), reason));
+        }
+        Ok(Duration::from_millis(ms))
+    }
+
+    /// Bounds of the caches.
+    ///
+    /// # Errors
+    /// If one is zero or absurd.
+    pub fn cache_octets(&self) -> Result<CacheOctets, ConfigError> {
+        Ok(CacheOctets {
+            ptr: mebibytes("--cache-ptr", self.cache_ptr, limits::CACHE_PTR_MIB_DEFAULT)?,
+            spf: mebibytes("--cache-spf", self.cache_spf, limits::CACHE_SPF_MIB_DEFAULT)?,
+            dkim: mebibytes("--cache-dkim", self.cache_dkim, limits::CACHE_DKIM_MIB_DEFAULT)?,
+        })
+    }
+}
+
+fn socket_addresses(option: &'static str, texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
+    let parse = |text: &String| {
+        text.parse().map_err(|_| {
+            ConfigError::invalid(option, text, "write ADDRESS:PORT, IPv6 in brackets: '[::1]:2525', 127.0.0.1:2525")
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn networks(option: &'static str, texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    let parse = |text: &String| {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| ConfigError::invalid(option, text, "is not a network; write it like ::1/128"))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn mebibytes(option: &'static str, given: Option<u64>, default: u64) -> Result<u64, ConfigError> {
+    let mib = given.unwrap_or(default);
+    if !(1..=limits::MEBIBYTES_MAX).contains(&mib) {
+        let reason = format!("must lie between 1 and {} (MiB)", limits::MEBIBYTES_MAX);
+        return Err(ConfigError::invalid(option, &mib.to_string(), reason));
+    }
+    Ok(mib << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            hostname: Some("MX.Example".into()),
+            listen: vec!["[::1]:0".into()],
+            deliver: vec!["discard:".into()],
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let config = options().check().unwrap();
+        assert_eq!(config.hostname, "mx.example");
+        assert_eq!(config.authserv_ids, ["mx.example"]);
+        assert_eq!(config.names, NameSource::System);
+        assert_eq!(config.size_limit, 36_700_160);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        type Change = fn(&mut Options);
+        let cases: [(Change, &str); 14] = [
+            (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
+            (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
+            (|o| o.listen = vec![], "--listen is missing"),
+            (|o| o.listen = vec!["::1:25".into()], "--listen `::1:25`: write ADDRESS:PORT"),
+            (|o| o.proxy_listen = vec!["[::1]:1".into()], "--proxy-from is missing"),
+            (|o| o.deliver = vec![], "--deliver is missing"),
+            (|o| o.deliver = vec!["ftp://x".into()], "--deliver: "),
+            (|o| o.deliver = vec!["discard:".into(), "maildir:x".into()], "--deliver: "),
+            (|o| o.dns_server = vec!["resolver".into()], "--dns-server: resolver `resolver`: expected an address"),
+            (|o| o.domain = vec!["open.example".into()], "--domain `open.example`: write DOMAIN=accept"),
+            (|o| o.domain = vec!["open.example=yes".into()], "--domain: domain mode `yes`"),
+            (|o| o.connector = vec!["x".into()], "--connector: "),
+            (|o| o.cores = Some("x".into()), "--cores: "),
+            (|o| o.cache_spf = Some(0), "--cache-spf `0`: must lie between 1"),
+        ];
+        for (change, words) in cases {
+            let mut options = options();
+            change(&mut options);
+            let error = options.check().map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn layers() {
+        let file = Options {
+            hostname: Some("file.example".into()),
+            listen: vec!["[::1]:1".into()],
+            zone: Some("z".into()),
+            ..Options::default()
+        };
+        let flags =
+            Options { listen: vec!["[::1]:2".into()], dns_server: vec!["127.0.0.1".into()], ..Options::default() };
+        let merged = flags.over(file);
+        assert_eq!(merged.hostname.as_deref(), Some("file.example"));
+        assert_eq!(merged.listen, ["[::1]:2"]);
+        assert_eq!((merged.zone, merged.dns_server.len()), (None, 1));
+    }
+}

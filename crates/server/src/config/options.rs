@@ -1,0 +1,166 @@
+//! The options as an operator gives them: text and numbers, nothing checked yet.
+//!
+//! One struct serves the command line, the environment and the file, so that a name means the same everywhere.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Options of the gate. On the command line `--hostname`, in the environment `MX6_HOSTNAME`, in the file `hostname`; a flag beats the
+/// environment, which beats the file.
+#[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Options {
+    /// Our name in the greeting, in HELO to the next hop and in Received fields: a fully qualified domain name.
+    #[arg(long, env = "MX6_HOSTNAME", value_name = "NAME")]
+    pub hostname: Option<String>,
+
+    /// Address and port to take SMTP on; repeatable. An IPv6 address takes IPv6 only.
+    #[arg(long, env = "MX6_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub listen: Vec<String>,
+
+    /// Address and port where a PROXY v1 or v2 header is demanded first; repeatable.
+    #[arg(long, env = "MX6_PROXY_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub proxy_listen: Vec<String>,
+
+    /// Network that may connect to a PROXY listener; repeatable.
+    #[arg(long, env = "MX6_PROXY_FROM", value_name = "CIDR", value_delimiter = ',')]
+    pub proxy_from: Vec<String>,
+
+    /// How many cores (`2`) or which (`0,1`, `0-3`): one shard is pinned to each.
+    #[arg(long, env = "MX6_CORES", value_name = "N|LIST")]
+    pub cores: Option<String>,
+
+    /// DNS resolver, address with optional port; repeatable. Default: those of /etc/resolv.conf.
+    #[arg(long, env = "MX6_DNS_SERVER", value_name = "ADDR[:PORT]", value_delimiter = ',')]
+    pub dns_server: Vec<String>,
+
+    /// How long one DNS query may take, in milliseconds [default: 2000].
+    #[arg(long, env = "MX6_DNS_TIMEOUT_MS", value_name = "MS")]
+    pub dns_timeout_ms: Option<u64>,
+
+    /// Answer DNS questions from this zone file (RFC 1035 form) instead of asking a resolver.
+    #[arg(long, env = "MX6_ZONE", value_name = "FILE", conflicts_with = "dns_server")]
+    pub zone: Option<PathBuf>,
+
+    /// A domain served here and what it chose: accept, reject or monitor; `*.` in front stands for all names below; repeatable.
+    #[arg(long, env = "MX6_DOMAIN", value_name = "DOMAIN=MODE", value_delimiter = ',')]
+    #[serde(deserialize_with = "super::file::domain_table")]
+    pub domain: Vec<String>,
+
+    /// Where accepted mail goes: smtp://HOST:PORT (repeatable: failover), maildir:PATH or discard:
+    #[arg(long, env = "MX6_DELIVER", value_name = "TARGET", value_delimiter = ',')]
+    pub deliver: Vec<String>,
+
+    /// What counts as reverse DNS: `exists` (a PTR record) or `fcrdns` (it must resolve back) [default: exists].
+    #[arg(long, env = "MX6_PTR", value_name = "exists|fcrdns")]
+    pub ptr: Option<String>,
+
+    /// `enforce`, or `monitor`: record what the rules would refuse, refuse nothing by them [default: enforce].
+    #[arg(long, env = "MX6_MODE", value_name = "enforce|monitor")]
+    pub mode: Option<String>,
+
+    /// Network of a partner who skips the three rules; repeatable.
+    #[arg(long, env = "MX6_CONNECTOR", value_name = "CIDR", value_delimiter = ',')]
+    pub connector: Vec<String>,
+
+    /// Our name in Authentication-Results, shared by a fleet; further ones are removed from incoming mail too [default: hostname].
+    #[arg(long, env = "MX6_AUTHSERV_ID", value_name = "ID", value_delimiter = ',')]
+    pub authserv_id: Vec<String>,
+
+    /// Largest message taken, in octets [default: 36700160]; less if the next hops take less.
+    #[arg(long, env = "MX6_SIZE_LIMIT", value_name = "OCTETS")]
+    pub size_limit: Option<u64>,
+
+    /// Memory for messages in flight, for each core, in MiB [default: 256].
+    #[arg(long, env = "MX6_MEMORY", value_name = "MIB")]
+    pub memory: Option<u64>,
+
+    /// Where messages over 256 KiB wait, as unlinked temporary files [default: the system's temporary folder].
+    #[arg(long, env = "MX6_SPILL_DIR", value_name = "DIR")]
+    pub spill_dir: Option<PathBuf>,
+
+    /// Cache for addresses and names (PTR, A, AAAA, MX), in MiB [default: 64].
+    #[arg(long, env = "MX6_CACHE_PTR", value_name = "MIB")]
+    pub cache_ptr: Option<u64>,
+
+    /// Cache for SPF records, in MiB [default: 32].
+    #[arg(long, env = "MX6_CACHE_SPF", value_name = "MIB")]
+    pub cache_spf: Option<u64>,
+
+    /// Cache for DKIM keys and DMARC records, in MiB [default: 32].
+    #[arg(long, env = "MX6_CACHE_DKIM", value_name = "MIB")]
+    pub cache_dkim: Option<u64>,
+
+    /// File that decision records are appended to [default: standard output].
+    #[arg(long, env = "MX6_LOG", value_name = "FILE")]
+    pub log: Option<PathBuf>,
+
+    /// How long transactions may take to finish after SIGTERM, in seconds [default: 60].
+    #[arg(long, env = "MX6_DRAIN_TIMEOUT", value_name = "SECONDS")]
+    pub drain_timeout: Option<u64>,
+}
+
+impl Options {
+    /// These options, and `below` where these say nothing. A list given above replaces the one below.
+    #[must_use]
+    pub fn over(self, below: Options) -> Options {
+        fn list(above: Vec<String>, below: Vec<String>) -> Vec<String> {
+            if above.is_empty() { below } else { above }
+        }
+        // A zone and resolvers exclude each other: the layer that names one of them decides for both.
+        let names_source = self.zone.is_some() || !self.dns_server.is_empty();
+        let (zone, dns_server) =
+            if names_source { (self.zone, self.dns_server) } else { (below.zone, below.dns_server) };
+        Options {
+            hostname: self.hostname.or(below.hostname),
+            listen: list(self.listen, below.listen),
+            proxy_listen: list(self.proxy_listen, below.proxy_listen),
+            proxy_from: list(self.proxy_from, below.proxy_from),
+            cores: self.cores.or(below.cores),
+            dns_server,
+            dns_timeout_ms: self.dns_timeout_ms.or(below.dns_timeout_ms),
+            zone,
+            domain: list(self.domain, below.domain),
+            deliver: list(self.deliver, below.deliver),
+            ptr: self.ptr.or(below.ptr),
+            mode: self.mode.or(below.mode),
+            connector: list(self.connector, below.connector),
+            authserv_id: list(self.authserv_id, below.authserv_id),
+            size_limit: self.size_limit.or(below.size_limit),
+            memory: self.memory.or(below.memory),
+            spill_dir: self.spill_dir.or(below.spill_dir),
+            cache_ptr: self.cache_ptr.or(below.cache_ptr),
+            cache_spf: self.cache_spf.or(below.cache_spf),
+            cache_dkim: self.cache_dkim.or(below.cache_dkim),
+            log: self.log.or(below.log),
+            drain_timeout: self.drain_timeout.or(below.drain_timeout),
+        }
+    }
+}
+
+/// Every key of the file, for the message about an unknown one.
+pub(super) const KEYS: [&str; 22] = [
+    "hostname",
+    "listen",
+    "proxy-listen",
+    "proxy-from",
+    "cores",
+    "dns-server",
+    "dns-timeout-ms",
+    "zone",
+    "domain",
+    "deliver",
+    "ptr",
+    "mode",
+    "connector",
+    "authserv-id",
+    "size-limit",
+    "memory",
+    "spill-dir",
+    "cache-ptr",
+    "cache-spf",
+    "cache-dkim",
+    "log",
+    "drain-timeout",
+];

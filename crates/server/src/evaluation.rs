@@ -1,0 +1,124 @@
+//! One message under evaluation, from its first header octet to its facts. Serving and explaining both go through here.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mx6_dkim::{BodyHash, Header, KeyAnswer, Verification};
+use mx6_dns::Source;
+use mx6_message_auth::MessageAuth;
+use mx6_policy::facts::{Dkim, Facts, Iprev, Spf};
+
+use crate::hash_batch::HashBatch;
+use crate::limits::HASH_STAGED_OCTETS_MAX;
+use crate::pending::Pending;
+
+/// What a message shows while it arrives. The header block is kept, the body only passes by.
+pub(crate) struct Evaluation {
+    header: Vec<u8>,
+    signed: Option<Signed>,
+    received_fields: usize,
+}
+
+/// A message that bears DKIM signatures.
+struct Signed {
+    verification: Rc<RefCell<Verification>>,
+    keys: Pending<Vec<(String, KeyAnswer, Source)>>,
+}
+
+impl Evaluation {
+    pub(crate) fn new() -> Evaluation {
+        Evaluation { header: Vec::with_capacity(HEADER_OCTETS_USUAL), signed: None, received_fields: 0 }
+    }
+
+    /// Octets of the header block, the empty line included.
+    pub(crate) fn header_octets(&mut self, octets: &[u8]) {
+        self.header.extend_from_slice(octets);
+    }
+
+    /// The header block is complete: signatures are parsed and their keys looked up while the body arrives.
+    pub(crate) fn header_complete(&mut self, auth: &MessageAuth) {
+        let header = Header::parse(&self.header);
+        self.received_fields = mx6_message_auth::received_count(&header);
+        if header.named("DKIM-Signature").next().is_none() {
+            return;
+        }
+        let verification = Verification::new(&header, unix_s());
+        let names = verification.key_names();
+        let auth = auth.clone();
+        let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
+        self.signed = Some(Signed { verification: Rc::new(RefCell::new(verification)), keys });
+    }
+
+    /// Octets of the body. Waits for the hash batch only when much is staged.
+    pub(crate) async fn body_octets(&mut self, octets: &[u8], batch: &Rc<HashBatch>) -> bool {
+        let Some(signed) = &self.signed else { return true };
+        let staged = {
+            let mut verification = signed.verification.borrow_mut();
+            verification.body(octets);
+            verification.body_hashes().iter().map(BodyHash::staged).sum::<usize>()
+        };
+        staged <= HASH_STAGED_OCTETS_MAX || batch.advance(&signed.verification).await
+    }
+
+    /// The header block as received.
+    pub(crate) fn header_block(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The header block, for whoever takes the message on.
+    pub(crate) fn into_header_block(self) -> Vec<u8> {
+        self.header
+    }
+
+    /// How many Received fields the message came with.
+    pub(crate) fn received_fields(&self) -> usize {
+        self.received_fields
+    }
+
+    /// The facts, once the body has ended. None if a lookup or the hashing was lost to a panic.
+    pub(crate) async fn facts(
+        &mut self,
+        auth: &MessageAuth,
+        client: std::net::IpAddr,
+        iprev: &mut Pending<Iprev>,
+        spf: &mut Pending<Spf>,
+        batch: &Rc<HashBatch>,
+    ) -> Option<Facts> {
+        let dkim = self.dkim(batch).await?;
+        let iprev = iprev.get().await?.clone();
+        let spf = spf.get().await?.clone();
+        let header = Header::parse(&self.header);
+        let dmarc = auth.dmarc(&header, &spf, &dkim).await;
+        Some(Facts { client, iprev, spf, dkim, dmarc })
+    }
+
+    async fn dkim(&mut self, batch: &Rc<HashBatch>) -> Option<Vec<Dkim>> {
+        let Some(signed) = &mut self.signed else { return Some(Vec::new()) };
+        signed.verification.borrow_mut().end_of_body();
+        if !batch.advance(&signed.verification).await {
+            return None;
+        }
+        let keys = signed.keys.get().await?;
+        let key = |name: &str| {
+            let found = keys.iter().find(|(looked_up, ..)| looked_up == name);
+            found.map_or(KeyAnswer::TempFail, |(_, key, _)| key.clone())
+        };
+        let results = signed.verification.borrow_mut().finish(key);
+        Some(MessageAuth::dkim_facts(results))
+    }
+}
+
+/// Seconds since 1970; a clock before that counts as its start.
+pub(crate) fn unix_s() -> u64 {
+    unix_ms() / 1000
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Most header sections fit without growing.
+const HEADER_OCTETS_USUAL: usize = 4 << 10;

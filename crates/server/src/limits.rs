@@ -1,0 +1,62 @@
+//! Every limit of a shard and of the process, in one place. Those marked *shard* hold for each core by itself.
+
+use std::time::Duration;
+
+/// Message size offered by default: 35 MiB.
+pub const SIZE_LIMIT_OCTETS_DEFAULT: u64 = 35 << 20;
+/// RFC 5321 §4.5.3.1.7: a server must take 64 KiB.
+pub const SIZE_LIMIT_OCTETS_MIN: u64 = 64 << 10;
+/// Beyond a gibibyte is a slip of the keyboard.
+pub const SIZE_LIMIT_OCTETS_MAX: u64 = 1 << 30;
+/// What our own fields may add to a message: held back from the size that the next hops offer.
+pub const ADDED_FIELDS_OCTETS_MAX: u64 = 8 << 10;
+
+/// *Shard*: memory for messages in flight.
+pub const MEMORY_MIB_DEFAULT: u64 = 256;
+/// Reserved at MAIL when the client gives no SIZE, and the step by which a reservation grows.
+pub const MEMORY_RESERVATION_STEP_OCTETS: u64 = 64 << 10;
+
+/// PTR, A, AAAA and MX answers, all shards together.
+pub const CACHE_PTR_MIB_DEFAULT: u64 = 64;
+/// Parsed SPF records, all shards together.
+pub const CACHE_SPF_MIB_DEFAULT: u64 = 32;
+/// Parsed DKIM keys and DMARC records, all shards together.
+pub const CACHE_DKIM_MIB_DEFAULT: u64 = 32;
+/// One tebibyte in MiB: bounds every size given in MiB.
+pub const MEBIBYTES_MAX: u64 = 1 << 20;
+
+/// One query to one resolver.
+pub const DNS_TIMEOUT_MS_DEFAULT: u64 = 2_000;
+/// Shorter would fail over the sea.
+pub const DNS_TIMEOUT_MS_MIN: u64 = 50;
+/// Longer than the deadline of a PTR lookup makes no sense.
+pub const DNS_TIMEOUT_MS_MAX: u64 = 10_000;
+
+/// *Shard*: connections being served; more wait in the listener's backlog.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Connections the kernel holds for a listener before they are accepted.
+pub const BACKLOG: u32 = 4_096;
+/// After an accept that failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Read buffer of a session between messages: holds the longest command line.
+pub const COMMAND_BUFFER_OCTETS: usize = 2_048;
+/// Read buffer while a message arrives.
+pub const MESSAGE_BUFFER_OCTETS: usize = 64 << 10;
+/// *Shard*: message buffers kept for the next message.
+pub const MESSAGE_BUFFERS_KEPT: usize = 64;
+/// *Shard*: canonicalized octets a session may have waiting for the hash batch before it waits itself.
+pub const HASH_STAGED_OCTETS_MAX: usize = 64 << 10;
+
+/// For the whole PROXY header.
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For one write to a client that does not read.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// From the client's final dot to our reply, next hop included: a client waits ten minutes (RFC 5321 §4.5.3.2.6), so it never gives up first.
+pub const END_OF_DATA_TIMEOUT: Duration = Duration::from_secs(300);
+/// A body that stalls this long gives its next-hop connection back.
+pub const BODY_STALL_MS: u64 = 2_000;
+/// After SIGTERM.
+pub const DRAIN_TIMEOUT_S_DEFAULT: u64 = 60;
+/// How often the sizes that the next hops take are asked again.
+pub const NEXT_HOP_LIMITS_PERIOD: Duration = Duration::from_secs(60);

@@ -1,0 +1,138 @@
+//! From what the server knows to the decision record of one recipient.
+
+use mx6_delivery::{Reuse, Route};
+use mx6_policy::facts::{Dkim, Dmarc, Iprev, Spf, SpfIdentity};
+use mx6_policy::{Rule, Stage};
+use mx6_smtp::{Outcome, Reply, Verdict};
+use mx6_telemetry::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, SpfRecord};
+
+use crate::evaluation::unix_ms;
+
+/// Who speaks, for every record of a session.
+pub(crate) struct Speaker<'a> {
+    pub(crate) session_id: &'a str,
+    pub(crate) shard: usize,
+    pub(crate) client: &'a mx6_policy::Client,
+    pub(crate) helo: &'a str,
+}
+
+/// Envelope of the decision.
+pub(crate) struct About<'a> {
+    pub(crate) mail_from: &'a str,
+    pub(crate) rcpt_to: &'a str,
+    pub(crate) domain: &'a str,
+    pub(crate) size_octets: Option<u64>,
+}
+
+/// What was known by then.
+#[derive(Default)]
+pub(crate) struct Known<'a> {
+    pub(crate) iprev: Option<&'a Iprev>,
+    pub(crate) spf: Option<&'a Spf>,
+    pub(crate) dkim: Option<&'a [Dkim]>,
+    pub(crate) dmarc: Option<&'a Dmarc>,
+}
+
+/// What was decided, by whom.
+pub(crate) struct Decided<'a> {
+    pub(crate) stage: Stage,
+    pub(crate) rule: Rule,
+    pub(crate) verdict: &'a Verdict,
+    pub(crate) would: Option<&'a Reply>,
+    pub(crate) delivered: Option<(&'a Outcome, &'a Route)>,
+}
+
+/// The record.
+pub(crate) fn decision(
+    speaker: &Speaker<'_>,
+    about: &About<'_>,
+    known: &Known<'_>,
+    decided: Decided<'_>,
+    durations: Durations,
+) -> Decision {
+    let (verdict, reply) = match (&decided.delivered, decided.verdict) {
+        (Some((outcome, _)), Verdict::Accept) => (outcome_verdict(outcome), outcome.reply().to_string()),
+        (_, verdict) => (verdict.word(), verdict.reply().map(Reply::to_string).unwrap_or_default()),
+    };
+    Decision {
+        unix_ms: unix_ms(),
+        session: speaker.session_id.to_owned(),
+        shard: speaker.shard,
+        client: speaker.client.address().to_string(),
+        connector: speaker.client.is_connector(),
+        helo: speaker.helo.to_owned(),
+        mail_from: about.mail_from.to_owned(),
+        rcpt_to: about.rcpt_to.to_owned(),
+        domain: about.domain.to_owned(),
+        stage: decided.stage.name(),
+        rule: decided.rule.name(),
+        verdict,
+        reply,
+        would: decided.would.map(Reply::to_string),
+        delivery: decided.delivered.map(delivery_record),
+        size_octets: about.size_octets,
+        iprev: known.iprev.map(iprev_record),
+        spf: known.spf.map(spf_record),
+        dkim: known.dkim.map(|dkim| dkim.iter().map(dkim_record).collect()),
+        dmarc: known.dmarc.map(dmarc_record),
+        duration_ms: durations,
+    }
+}
+
+/// The verdict that the client hears when delivery has the last word.
+pub(crate) fn outcome_verdict(outcome: &Outcome) -> &'static str {
+    let reply = outcome.reply();
+    if reply.is_positive() {
+        "accept"
+    } else if reply.is_transient() {
+        "defer"
+    } else {
+        "reject"
+    }
+}
+
+/// `mailfrom` or `helo`, as in Authentication-Results' `smtp.` properties.
+pub(crate) fn identity_word(identity: SpfIdentity) -> &'static str {
+    match identity {
+        SpfIdentity::MailFrom => "mailfrom",
+        SpfIdentity::Helo => "helo",
+    }
+}
+
+fn delivery_record((outcome, route): (&Outcome, &Route)) -> DeliveryRecord {
+    DeliveryRecord {
+        outcome: outcome.word(),
+        next_hop: route.next_hop.as_deref().map(str::to_owned),
+        stage: route.stage.word(),
+        connection: route.connection.map(Reuse::word),
+        fault: route.fault,
+        replays: route.replays,
+    }
+}
+
+fn iprev_record(iprev: &Iprev) -> IprevRecord {
+    IprevRecord { result: iprev.result.word(), names: iprev.names.clone(), cache: iprev.cache.word() }
+}
+
+fn spf_record(spf: &Spf) -> SpfRecord {
+    SpfRecord {
+        result: spf.result.word(),
+        identity: identity_word(spf.identity),
+        domain: spf.domain.clone(),
+        reason: spf.reason.clone(),
+        cache: spf.cache.word(),
+    }
+}
+
+fn dkim_record(dkim: &Dkim) -> DkimRecord {
+    DkimRecord {
+        result: dkim.result.word(),
+        domain: dkim.domain.clone(),
+        selector: dkim.selector.clone(),
+        reason: dkim.reason.clone(),
+    }
+}
+
+fn dmarc_record(dmarc: &Dmarc) -> DmarcRecord {
+    DmarcRecord { result: dmarc.result.word(), policy: dmarc.policy.word(), domain: dmarc.domain.clone() }
+}

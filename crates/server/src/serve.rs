@@ -1,0 +1,146 @@
+//! Starting and stopping the gate: preflight, sockets, log, shards.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mx6_dns::{Caches, DnsError};
+use mx6_message_auth::MessageAuthCaches;
+use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
+use mx6_telemetry::{Counters, LogError, Recorders};
+
+use crate::Config;
+use crate::check::dns_config;
+use crate::connection::ListenerKind;
+use crate::evaluation::unix_ms;
+use crate::limits;
+use crate::shard::{Shard, ShardParts};
+
+/// The gate could not be started, or ended otherwise than it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The machine lacks something.
+    #[error(transparent)]
+    Preflight(#[from] Preflight),
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {source}{}", bind_remedy(source))]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The resolvers or the zone file.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// The Maildir.
+    #[error("cannot deliver: {0}")]
+    Deliver(#[source] std::io::Error),
+    /// The decision log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A shard died.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+}
+
+impl ServeError {
+    /// The exit code, by sysexits.h.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ServeError::Preflight(preflight) => preflight.exit_code(),
+            ServeError::Bind { .. } => 69,
+            ServeError::Dns(_) => 78,
+            ServeError::Deliver(_) | ServeError::Log(_) => 73,
+            ServeError::Shard(shard) => shard.exit_code(),
+        }
+    }
+}
+
+fn bind_remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another process listens there: stop it or choose another port",
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: setcap cap_net_bind_service=+ep, AmbientCapabilities= in the unit, or sysctl net.ipv4.ip_unprivileged_port_start=25"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; this machine does not have that address: see `ip address`",
+        _ => "",
+    }
+}
+
+/// Runs the gate until `stop` is set and everything has drained.
+///
+/// # Errors
+/// If it cannot be started; if a shard dies, in which case the process must end.
+pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
+    mx6_runtime::preflight(config.cores.cpus().len())?;
+    let dns = dns_config(&config.names, config.dns_timeout)?;
+    let shards = config.cores.cpus().len();
+    config.target.prepare().map_err(ServeError::Deliver)?;
+    let listeners = bind_all(&config, shards)?;
+    let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
+    let mut recorders = Recorders::start(&config.log, &counters)?;
+    let cores = config.cores.clone();
+    if config.gate.directory.is_empty() {
+        eprintln!("mx6: warning: no --domain is given, every recipient will be refused");
+    }
+    for (listener, _) in listeners.first().into_iter().flatten() {
+        eprintln!("mx6: listening on {}", listener.local_addr());
+    }
+
+    let dns_caches = Caches::new(&config.cache_octets.dns());
+    let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+    let config = Arc::new(config);
+    let process_id = unix_ms();
+    let parts = listeners.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
+        Some(ShardParts {
+            index,
+            config: Arc::clone(&config),
+            dns: dns.clone(),
+            dns_caches: dns_caches.clone(),
+            auth_caches: auth_caches.clone(),
+            listeners,
+            counters,
+            recorder: recorders.take(index)?,
+            stop: stop.clone(),
+            process_id,
+        })
+    });
+    let parts: Arc<Mutex<Vec<ShardParts>>> = Arc::new(Mutex::new(parts.collect()));
+    let ended = mx6_runtime::run_shards(&cores, move |id| {
+        let parts = Arc::clone(&parts);
+        async move {
+            let mine = {
+                let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+                parts.iter().position(|parts| parts.index == id.index).map(|at| parts.swap_remove(at))
+            };
+            if let Some(mine) = mine {
+                Shard::run(mine).await;
+            }
+        }
+    });
+    if let Err(error) = recorders.close() {
+        eprintln!("mx6: the decision log was not written whole: {error}");
+    }
+    Ok(ended?)
+}
+
+/// For each shard a listener on each address: the kernel spreads connections over them (SO_REUSEPORT).
+fn bind_all(config: &Config, shards: usize) -> Result<Vec<Vec<(Listener, ListenerKind)>>, ServeError> {
+    let direct = config.listen.iter().map(|address| (*address, ListenerKind::Direct));
+    let proxied = config.proxy_listen.iter().map(|address| (*address, ListenerKind::Proxy));
+    let mut addresses: Vec<(SocketAddr, ListenerKind)> = direct.chain(proxied).collect();
+    let mut all = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for (address, kind) in &mut addresses {
+            let bound = Listener::bind(*address, limits::BACKLOG);
+            let listener = bound.map_err(|source| ServeError::Bind { address: *address, source })?;
+            // Port 0 was given a number by the first bind; the other shards share it.
+            *address = listener.local_addr();
+            listeners.push((listener, *kind));
+        }
+        all.push(listeners);
+    }
+    Ok(all)
+}

@@ -1,0 +1,211 @@
+//! One shard: everything that one core's connections share, from start to drain.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use mx6_delivery::Delivery;
+use mx6_dns::{Caches, Dns, DnsConfig};
+use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
+use mx6_policy::{Connector, Gate};
+use mx6_runtime::{Deadline, Listener, ListenerCloser, StopFlag};
+use mx6_smtp::SessionConfig;
+use mx6_telemetry::{Counter, Counters, Recorder};
+
+use crate::Config;
+use crate::connection::{self, ListenerKind};
+use crate::hash_batch::HashBatch;
+use crate::limits;
+use crate::memory::MemoryBudget;
+
+/// What a shard is made of, put together before its thread starts.
+pub(crate) struct ShardParts {
+    pub(crate) index: usize,
+    pub(crate) config: Arc<Config>,
+    pub(crate) dns: DnsConfig,
+    pub(crate) dns_caches: Caches,
+    pub(crate) auth_caches: MessageAuthCaches,
+    pub(crate) listeners: Vec<(Listener, ListenerKind)>,
+    pub(crate) counters: Counters,
+    pub(crate) recorder: Recorder,
+    pub(crate) stop: StopFlag,
+    /// Distinguishes session ids of this process from those of others; the same on all shards.
+    pub(crate) process_id: u64,
+}
+
+/// What the connections of one core share.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) gate: Rc<Gate>,
+    pub(crate) connectors: Vec<Connector>,
+    pub(crate) proxy_from: Vec<IpNet>,
+    pub(crate) auth: MessageAuth,
+    pub(crate) delivery: Delivery,
+    pub(crate) batch: Rc<HashBatch>,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) spill_dir: Arc<Path>,
+    pub(crate) counters: Counters,
+    pub(crate) recorder: RefCell<Recorder>,
+    pub(crate) stop: StopFlag,
+    config: Arc<Config>,
+    session_config: RefCell<Arc<SessionConfig>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
+    open: Cell<usize>,
+    sessions: Cell<u64>,
+    process_id: u64,
+}
+
+/// Counts a connection while it is open.
+pub(crate) struct Opened(Rc<Shard>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.counters.add_one(Counter::ConnectionsEnded);
+    }
+}
+
+impl Shard {
+    /// Runs a shard until it was stopped and has drained.
+    pub(crate) async fn run(parts: ShardParts) {
+        let auth = match lookups(&parts) {
+            Ok(auth) => auth,
+            // What can be wrong with it was checked before the shards were started.
+            Err(error) => {
+                eprintln!("mx6: shard {}: {error}", parts.index);
+                return parts.stop.set();
+            }
+        };
+        let listeners = parts.listeners;
+        let config = parts.config;
+        let shard = Rc::new(Shard {
+            index: parts.index,
+            gate: Rc::new(config.gate.clone()),
+            connectors: config.connectors.clone(),
+            proxy_from: config.proxy_from.clone(),
+            auth,
+            delivery: Delivery::new(&config.target, mx6_delivery::DeliveryConfig::new(&config.hostname)),
+            batch: HashBatch::new(parts.counters.clone()),
+            memory: MemoryBudget::new(config.memory_octets),
+            spill_dir: config.spill_dir.as_path().into(),
+            counters: parts.counters,
+            recorder: RefCell::new(parts.recorder),
+            stop: parts.stop,
+            session_config: RefCell::new(Arc::new(session_config(&config, None))),
+            config,
+            buffers: RefCell::new(Vec::new()),
+            open: Cell::new(0),
+            sessions: Cell::new(0),
+            process_id: parts.process_id,
+        });
+        mx6_runtime::spawn("next-hop limits", Rc::clone(&shard).follow_next_hop_limits());
+        let closers: Vec<ListenerCloser> = listeners.iter().map(|(listener, _)| listener.closer()).collect();
+        for (listener, kind) in listeners {
+            mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
+        }
+        shard.stop.stopped().await;
+        for closer in closers {
+            closer.close();
+        }
+        shard.drain().await;
+    }
+
+    /// Waits until the last connection has ended, within the drain timeout; then says QUIT to the pooled next-hop connections.
+    async fn drain(&self) {
+        let deadline = Deadline::after(self.config.drain_timeout);
+        while self.open.get() > 0 && !deadline.has_passed() {
+            mx6_runtime::sleep(DRAIN_POLL).await;
+        }
+        if self.open.get() > 0 {
+            eprintln!("mx6: shard {}: {} connections cut off at the drain timeout", self.index, self.open.get());
+        }
+        self.delivery.quit().await;
+    }
+
+    /// Counts a connection; it counts as open until the token is dropped.
+    pub(crate) fn opened(self: &Rc<Self>) -> Opened {
+        self.open.set(self.open.get() + 1);
+        self.counters.add_one(Counter::Connections);
+        Opened(Rc::clone(self))
+    }
+
+    /// A name for a session, unique over shards and restarts.
+    pub(crate) fn next_session_id(&self) -> String {
+        let number = self.sessions.get();
+        self.sessions.set(number + 1);
+        format!("{:x}-{:x}-{number:x}", self.process_id, self.index)
+    }
+
+    /// The limits that a new session offers.
+    pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
+        Arc::clone(&self.session_config.borrow())
+    }
+
+    /// A buffer for message octets.
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; limits::MESSAGE_BUFFER_OCTETS])
+    }
+
+    /// Takes a buffer back for the next message.
+    pub(crate) fn keep_buffer(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < limits::MESSAGE_BUFFERS_KEPT {
+            buffers.push(buffer);
+        }
+    }
+
+    /// SIZE is offered as the smallest that the next hops take, less our fields: learned at the start and again from time to time.
+    async fn follow_next_hop_limits(self: Rc<Self>) {
+        loop {
+            let next_hops_take = self.delivery.learn_limits().await;
+            *self.session_config.borrow_mut() = Arc::new(session_config(&self.config, next_hops_take));
+            mx6_runtime::sleep(limits::NEXT_HOP_LIMITS_PERIOD).await;
+        }
+    }
+}
+
+fn lookups(parts: &ShardParts) -> Result<MessageAuth, Box<dyn std::error::Error>> {
+    let dns = Dns::new(&parts.dns, parts.dns_caches.clone())?;
+    let (authserv_id, further_ids) = match parts.config.authserv_ids.split_first() {
+        Some((first, further)) => (first.clone(), further.to_vec()),
+        None => (parts.config.hostname.clone(), Vec::new()),
+    };
+    let config = AuthConfig { hostname: parts.config.hostname.clone(), authserv_id, further_ids };
+    Ok(MessageAuth::new(dns, parts.auth_caches.clone(), config)?)
+}
+
+fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig {
+    let relayed = next_hops_take.map(|octets| octets.saturating_sub(limits::ADDED_FIELDS_OCTETS_MAX));
+    let size_limit = relayed.map_or(config.size_limit, |relayed| relayed.min(config.size_limit));
+    SessionConfig { hostname: config.hostname.clone(), size_limit, ..SessionConfig::default() }
+}
+
+async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                mx6_runtime::spawn("connection", connection::serve(Rc::clone(&shard), stream, peer, kind));
+            }
+            Err(error) if mx6_runtime::accept_is_fatal(&error) => {
+                if !shard.stop.is_set() {
+                    eprintln!("mx6: shard {}: {} is no longer served: {error}", shard.index, listener.local_addr());
+                    shard.stop.set();
+                }
+                return;
+            }
+            Err(error) => {
+                eprintln!("mx6: shard {}: accept: {error}", shard.index);
+                mx6_runtime::sleep(limits::ACCEPT_PAUSE).await;
+            }
+        }
+        // Further connections wait in the kernel's backlog.
+        while shard.open.get() >= limits::CONNECTIONS_MAX && !shard.stop.is_set() {
+            mx6_runtime::sleep(limits::ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+const DRAIN_POLL: Duration = Duration::from_millis(20);

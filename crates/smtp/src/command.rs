@@ -1,0 +1,324 @@
+//! One command line, parsed (RFC 5321 §4.1.1, with RFC 1870 and RFC 6152): one function per ABNF rule, borrowing the line.
+//!
+//! The line comes from a peer, without its CRLF; that it holds no other CR or LF and no NUL is `frame`'s word, and nothing here would break
+//! if it did. No rule looks beyond the line and none copies it.
+//!
+//! Quirks, on purpose more lenient than the ABNF: [`blank_after_colon`], [`blanks`], [`helo_argument`], trailing blanks
+//! ([`Command::parse`]) and the underscore of `address`.
+
+use core::fmt;
+
+use nom::branch::alt;
+use nom::bytes::complete::{tag_no_case, take_while, take_while1};
+use nom::character::complete::char;
+use nom::combinator::{all_consuming, map, opt, recognize, value, verify};
+use nom::sequence::{pair, preceded};
+use nom::{IResult, Parser};
+
+use crate::address::{self, ForwardPath, ReversePath};
+use crate::limits::{DOMAIN_OCTETS_MAX, SIZE_DIGITS_MAX};
+use crate::{EnhancedCode, Reply};
+
+/// A command that this server knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// `HELO`, RFC 5321 §4.1.1.1.
+    Helo {
+        /// What the client calls itself: see [`Command::parse`].
+        domain: &'a str,
+    },
+    /// `EHLO`, RFC 5321 §4.1.1.1.
+    Ehlo {
+        /// What the client calls itself: see [`Command::parse`].
+        domain: &'a str,
+    },
+    /// `MAIL FROM:`, RFC 5321 §4.1.1.2.
+    Mail {
+        /// The sender.
+        reverse_path: ReversePath<'a>,
+        /// What came with it.
+        parameters: MailParameters,
+    },
+    /// `RCPT TO:`, RFC 5321 §4.1.1.3.
+    Rcpt {
+        /// The recipient.
+        forward_path: ForwardPath<'a>,
+    },
+    /// `DATA`, RFC 5321 §4.1.1.4.
+    Data,
+    /// `RSET`, RFC 5321 §4.1.1.5.
+    Rset,
+    /// `VRFY`, RFC 5321 §4.1.1.6; whom it asks about is of no interest.
+    Vrfy,
+    /// `HELP`, RFC 5321 §4.1.1.8.
+    Help,
+    /// `NOOP`, RFC 5321 §4.1.1.9.
+    Noop,
+    /// `QUIT`, RFC 5321 §4.1.1.10.
+    Quit,
+}
+
+/// The parameters of MAIL that are offered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MailParameters {
+    /// `SIZE=`, octets (RFC 1870); a number that `u64` cannot hold is `u64::MAX`.
+    pub size: Option<u64>,
+    /// `BODY=`: `Some(true)` for `8BITMIME`, `Some(false)` for `7BIT` (RFC 6152).
+    pub body_8bit: Option<bool>,
+}
+
+/// What is wrong with a command line. It is always the peer's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandError {
+    /// No command that anybody knows.
+    Unknown,
+    /// A command of SMTP that this server does not have.
+    NotImplemented,
+    /// `BDAT`, which was not offered: what follows is the octets of a message, and they must not be taken for commands.
+    Chunking,
+    /// A command of HTTP: somebody makes a browser or a proxy speak to us.
+    NotSmtp,
+    /// An argument that is missing, malformed, repeated or not wanted.
+    Argument,
+    /// The reverse-path of MAIL.
+    ReversePath,
+    /// The forward-path of RCPT.
+    ForwardPath,
+    /// A well-formed parameter of MAIL or RCPT that was not offered.
+    UnknownParameter,
+}
+
+impl CommandError {
+    /// What the peer is told.
+    #[must_use]
+    pub const fn reply(self) -> Reply {
+        let (code, enhanced, text) = match self {
+            CommandError::Unknown => (500, EnhancedCode(5, 5, 2), "Command not recognized."),
+            CommandError::NotImplemented => (502, EnhancedCode(5, 5, 1), "Command not implemented."),
+            CommandError::Chunking => (502, EnhancedCode(5, 5, 1), "Command not implemented."),
+            CommandError::NotSmtp => (421, EnhancedCode(4, 7, 0), "This is not an HTTP server, closing connection."),
+            CommandError::Argument => (501, EnhancedCode(5, 5, 4), "Syntax error in arguments."),
+            CommandError::ReversePath => (501, EnhancedCode(5, 1, 7), "Syntax error in sender address."),
+            CommandError::ForwardPath => (501, EnhancedCode(5, 1, 3), "Syntax error in recipient address."),
+            CommandError::UnknownParameter => (555, EnhancedCode(5, 5, 4), "Parameter not recognized."),
+        };
+        Reply::fixed(code, enhanced, text)
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the peer sent a bad command: {}", self.reply())
+    }
+}
+
+impl core::error::Error for CommandError {}
+
+impl<'a> Command<'a> {
+    /// Parses a line without its CRLF; blanks at its end are tolerated, as RFC 5321 §4.1.1 wishes.
+    ///
+    /// The argument of HELO and EHLO is any token of letters, digits and `-._:[]%`, up to 255 octets: clients are seen to say all sorts of
+    /// things, and what may be concluded from them is not for a parser to say.
+    ///
+    /// # Errors
+    /// What the peer did wrong; [`CommandError::reply`] says it to him.
+    pub fn parse(line: &'a [u8]) -> Result<Command<'a>, CommandError> {
+        let line = trim_end(line);
+        let letters = line.iter().position(|octet| !octet.is_ascii_alphabetic()).unwrap_or(line.len());
+        let (verb, argument) = line.split_at(letters);
+        if !matches!(argument.first(), None | Some(b' ')) {
+            return Err(CommandError::Unknown);
+        }
+        let Ok(mut verb) = <[u8; 4]>::try_from(verb) else { return Err(unsupported(verb)) };
+        verb.make_ascii_uppercase();
+        match &verb {
+            b"HELO" => only(helo_argument, argument).map(|domain| Command::Helo { domain }),
+            b"EHLO" => only(helo_argument, argument).map(|domain| Command::Ehlo { domain }),
+            b"MAIL" => mail(argument),
+            b"RCPT" => rcpt(argument),
+            b"DATA" => alone(Command::Data, argument),
+            b"RSET" => alone(Command::Rset, argument),
+            b"QUIT" => alone(Command::Quit, argument),
+            b"NOOP" => Ok(Command::Noop),
+            b"HELP" => Ok(Command::Help),
+            b"VRFY" if argument.is_empty() => Err(CommandError::Argument),
+            b"VRFY" => Ok(Command::Vrfy),
+            _ => Err(unsupported(&verb)),
+        }
+    }
+}
+
+fn trim_end(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|octet| !matches!(octet, b' ' | b'\t')).map_or(0, |last| last + 1);
+    &line[..end]
+}
+
+/// The commands that exist and are not ours. The name alone decides, so that a client learns what is missing whatever it sent with it.
+fn unsupported(verb: &[u8]) -> CommandError {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| verb.eq_ignore_ascii_case(name.as_bytes()));
+    if is_one_of(&["BDAT"]) {
+        CommandError::Chunking
+    } else if is_one_of(&["EXPN", "STARTTLS", "AUTH", "TURN", "ATRN", "ETRN", "SEND", "SOML", "SAML"]) {
+        CommandError::NotImplemented
+    } else if is_one_of(&["GET", "POST", "PUT", "HEAD", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"]) {
+        CommandError::NotSmtp
+    } else {
+        CommandError::Unknown
+    }
+}
+
+/// A rule that must match the whole argument.
+fn only<'a, T>(rule: fn(&'a [u8]) -> IResult<&'a [u8], T>, argument: &'a [u8]) -> Result<T, CommandError> {
+    let (_, found) = all_consuming(rule).parse(argument).map_err(|_| CommandError::Argument)?;
+    Ok(found)
+}
+
+/// ```abnf
+/// data = "DATA" CRLF
+/// rset = "RSET" CRLF
+/// quit = "QUIT" CRLF
+/// ```
+fn alone<'a>(command: Command<'a>, argument: &[u8]) -> Result<Command<'a>, CommandError> {
+    if argument.is_empty() { Ok(command) } else { Err(CommandError::Argument) }
+}
+
+/// ```abnf
+/// ehlo = "EHLO" SP ( Domain / address-literal ) CRLF
+/// helo = "HELO" SP Domain CRLF
+/// ```
+///
+/// Named quirk: any token of [`helo_octet`]s.
+fn helo_argument(input: &[u8]) -> IResult<&[u8], &str> {
+    let token = verify(take_while1(helo_octet), |octets: &[u8]| octets.len() <= DOMAIN_OCTETS_MAX);
+    map(preceded(char(' '), token), address::text).parse(input)
+}
+
+/// What names, address literals with a zone and addresses without brackets are made of, and nothing that means anything in a header field.
+fn helo_octet(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'%')
+}
+
+/// ```abnf
+/// mail = "MAIL FROM:" Reverse-path [SP Mail-parameters] CRLF
+/// ```
+fn mail(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let (rest, _) = from(argument).map_err(|_| CommandError::Argument)?;
+    let (rest, reverse_path) = address::reverse_path(rest).map_err(|_| CommandError::ReversePath)?;
+    let mut parameters = MailParameters::default();
+    each_parameter(rest, |keyword, value| parameters.take(keyword, value))?;
+    Ok(Command::Mail { reverse_path, parameters })
+}
+
+/// ```abnf
+/// rcpt = "RCPT TO:" ( "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path ) [SP Rcpt-parameters] CRLF
+/// ```
+fn rcpt(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let (rest, _) = to(argument).map_err(|_| CommandError::Argument)?;
+    let (rest, forward_path) = address::forward_path(rest).map_err(|_| CommandError::ForwardPath)?;
+    each_parameter(rest, |_, _| Err(CommandError::UnknownParameter))?;
+    Ok(Command::Rcpt { forward_path })
+}
+
+/// `SP "FROM:"`, in any case.
+fn from(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    recognize(pair(tag_no_case(" FROM:"), blank_after_colon)).parse(input)
+}
+
+/// `SP "TO:"`, in any case.
+fn to(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    recognize(pair(tag_no_case(" TO:"), blank_after_colon)).parse(input)
+}
+
+/// Named quirk: `MAIL FROM: <a@b>`, a blank that RFC 5321 §3.3 expressly forbids and old clients send nevertheless.
+fn blank_after_colon(input: &[u8]) -> IResult<&[u8], Option<char>> {
+    opt(char(' ')).parse(input)
+}
+
+/// Named quirk: more than one SP before a parameter.
+fn blanks(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    take_while1(|octet| octet == b' ').parse(input)
+}
+
+/// ```abnf
+/// Mail-parameters = esmtp-param *(SP esmtp-param)
+/// ```
+fn each_parameter<'a>(
+    mut rest: &'a [u8],
+    mut take: impl FnMut(&'a [u8], Option<&'a [u8]>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    while !rest.is_empty() {
+        let (after, (keyword, value)) =
+            preceded(blanks, esmtp_param).parse(rest).map_err(|_| CommandError::Argument)?;
+        if !matches!(after.first(), None | Some(b' ')) {
+            return Err(CommandError::Argument);
+        }
+        take(keyword, value)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// A keyword and its value.
+type Parameter<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// ```abnf
+/// esmtp-param = esmtp-keyword ["=" esmtp-value]
+/// ```
+fn esmtp_param(input: &[u8]) -> IResult<&[u8], Parameter<'_>> {
+    pair(esmtp_keyword, opt(preceded(char('='), esmtp_value))).parse(input)
+}
+
+/// ```abnf
+/// esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
+/// ```
+fn esmtp_keyword(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    let keyword = take_while1(|octet: u8| octet.is_ascii_alphanumeric() || octet == b'-');
+    verify(keyword, |octets: &[u8]| octets.first() != Some(&b'-')).parse(input)
+}
+
+/// ```abnf
+/// esmtp-value = 1*(%d33-60 / %d62-126)
+/// ```
+fn esmtp_value(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    take_while1(|octet| matches!(octet, 33..=60 | 62..=126)).parse(input)
+}
+
+impl MailParameters {
+    /// One parameter more; a second one of the same name is an error, whichever would have won.
+    fn take(&mut self, keyword: &[u8], argument: Option<&[u8]>) -> Result<(), CommandError> {
+        let argument = argument.unwrap_or_default();
+        let repeated = if keyword.eq_ignore_ascii_case(b"SIZE") {
+            self.size.replace(only(size_value, argument)?).is_some()
+        } else if keyword.eq_ignore_ascii_case(b"BODY") {
+            self.body_8bit.replace(only(body_value, argument)?).is_some()
+        } else {
+            return Err(CommandError::UnknownParameter);
+        };
+        if repeated { Err(CommandError::Argument) } else { Ok(()) }
+    }
+}
+
+/// ```abnf
+/// size-value = 1*20DIGIT
+/// ```
+///
+/// Twenty nines do not fit into 64 bits: the largest number that does stands for all beyond it.
+fn size_value(input: &[u8]) -> IResult<&[u8], u64> {
+    let digits = verify(take_while(|octet: u8| octet.is_ascii_digit()), |digits: &[u8]| {
+        (1..=SIZE_DIGITS_MAX).contains(&digits.len())
+    });
+    let number = |digits: &[u8]| {
+        digits.iter().fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    };
+    map(digits, number).parse(input)
+}
+
+/// ```abnf
+/// body-value = "7BIT" / "8BITMIME"
+/// ```
+fn body_value(input: &[u8]) -> IResult<&[u8], bool> {
+    alt((value(true, tag_no_case("8BITMIME")), value(false, tag_no_case("7BIT")))).parse(input)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Command lines, good and bad.
+
+use super::*;
+use CommandError::{Argument, Chunking, ForwardPath as Forward, NotImplemented, NotSmtp, Unknown, UnknownParameter};
+use alloc::string::String;
+
+#[test]
+fn commands_without_addresses() {
+    let long = |octets: usize| String::from("EHLO ") + &"a".repeat(octets);
+    let (longest, too_long) = (long(255), long(256));
+    let cases: [(&str, Result<Command<'_>, CommandError>); 48] = [
+        ("HELO a", Ok(Command::Helo { domain: "a" })),
+        ("helo a.example", Ok(Command::Helo { domain: "a.example" })),
+        ("EHLO a.example.", Ok(Command::Ehlo { domain: "a.example." })),
+        ("EhLo [192.0.2.1]", Ok(Command::Ehlo { domain: "[192.0.2.1]" })),
+        ("EHLO 192.0.2.1", Ok(Command::Ehlo { domain: "192.0.2.1" })),
+        ("EHLO [IPv6:fe80::1%eth0]", Ok(Command::Ehlo { domain: "[IPv6:fe80::1%eth0]" })),
+        ("EHLO MY_PC", Ok(Command::Ehlo { domain: "MY_PC" })),
+        ("EHLO a \t ", Ok(Command::Ehlo { domain: "a" })),
+        (&longest, Ok(Command::Ehlo { domain: &longest[5..] })),
+        (&too_long, Err(Argument)),
+        ("EHLO", Err(Argument)),
+        ("EHLO ", Err(Argument)),
+        ("EHLO a b", Err(Argument)),
+        ("EHLO <a>", Err(Argument)),
+        ("EHLO a;b", Err(Argument)),
+        ("EHLO \"a\"", Err(Argument)),
+        ("EHLO é.example", Err(Argument)),
+        ("EHLO\ta", Err(Unknown)),
+        ("DATA", Ok(Command::Data)),
+        ("data  ", Ok(Command::Data)),
+        ("DATA x", Err(Argument)),
+        ("RSET", Ok(Command::Rset)),
+        ("RSET 1", Err(Argument)),
+        ("QUIT", Ok(Command::Quit)),
+        ("QUIT !", Err(Argument)),
+        ("NOOP", Ok(Command::Noop)),
+        ("NOOP é <>", Ok(Command::Noop)),
+        ("HELP", Ok(Command::Help)),
+        ("HELP me", Ok(Command::Help)),
+        ("VRFY a", Ok(Command::Vrfy)),
+        ("VRFY", Err(Argument)),
+        ("", Err(Unknown)),
+        (" NOOP", Err(Unknown)),
+        ("NOOPS", Err(Unknown)),
+        ("NOO", Err(Unknown)),
+        ("NOOP!", Err(Unknown)),
+        ("QUIT;", Err(Unknown)),
+        ("12345", Err(Unknown)),
+        ("é", Err(Unknown)),
+        ("EXPN a", Err(NotImplemented)),
+        ("starttls", Err(NotImplemented)),
+        ("AUTH PLAIN", Err(NotImplemented)),
+        ("TURN", Err(NotImplemented)),
+        ("BDAT 5 LAST", Err(Chunking)),
+        ("GET / HTTP/1.1", Err(NotSmtp)),
+        ("CONNECT a:25 HTTP/1.1", Err(NotSmtp)),
+        ("MAIL", Err(Argument)),
+        ("RCPT", Err(Argument)),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(Command::parse(line.as_bytes()), expected, "{line}");
+    }
+}
+
+#[test]
+fn mail_parameters() {
+    let some = |size, body_8bit| Ok(MailParameters { size, body_8bit });
+    let cases: [(&str, Result<MailParameters, CommandError>); 27] = [
+        ("", some(None, None)),
+        (" ", some(None, None)),
+        (" SIZE=0", some(Some(0), None)),
+        (" size=0001", some(Some(1), None)),
+        (" SIZE=18446744073709551615", some(Some(u64::MAX), None)),
+        (" SIZE=18446744073709551616", some(Some(u64::MAX), None)),
+        (" SIZE=99999999999999999999", some(Some(u64::MAX), None)),
+        (" SIZE=100000000000000000000", Err(Argument)),
+        (" SIZE=1 BODY=7BIT", some(Some(1), Some(false))),
+        ("  body=8bitmime  Size=5", some(Some(5), Some(true))),
+        (" SIZE", Err(Argument)),
+        (" SIZE=", Err(Argument)),
+        (" SIZE=a", Err(Argument)),
+        (" SIZE=+1", Err(Argument)),
+        (" SIZE=1=2", Err(Argument)),
+        (" SIZE=1 SIZE=1", Err(Argument)),
+        (" BODY=7BIT BODY=7BIT", Err(Argument)),
+        (" BODY", Err(Argument)),
+        (" BODY=8BIT", Err(Argument)),
+        (" =1", Err(Argument)),
+        (" -A=1", Err(Argument)),
+        (" A=é", Err(Argument)),
+        ("SIZE=1", Err(Argument)),
+        (" SMTPUTF8", Err(UnknownParameter)),
+        (" RET=HDRS", Err(UnknownParameter)),
+        (" SIZE=1 X-Y=z", Err(UnknownParameter)),
+        (" SIZED=1", Err(UnknownParameter)),
+    ];
+    for (parameters, expected) in cases {
+        let line = alloc::format!("MAIL FROM:<>{parameters}");
+        let found = Command::parse(line.as_bytes());
+        let expected = expected.map(|parameters| Command::Mail { reverse_path: ReversePath::Null, parameters });
+        assert_eq!(found, expected, "{line}");
+    }
+}
+
+#[test]
+fn mail_and_rcpt() {
+    let cases: [(&str, Option<CommandError>); 17] = [
+        ("mail from:<>", None),
+        ("MAIL FROM: <>", None),
+        ("MAIL FROM:  <>", Some(CommandError::ReversePath)),
+        ("MAIL FROM:", Some(CommandError::ReversePath)),
+        ("MAIL FROM:<postmaster>", Some(CommandError::ReversePath)),
+        ("MAIL FROM <>", Some(Argument)),
+        ("MAIL FROM :<>", Some(Argument)),
+        ("MAIL  FROM:<>", Some(Argument)),
+        ("MAIL TO:<>", Some(Argument)),
+        ("RCPT TO:<a@b>", None),
+        ("rcpt to: <a@b> ", None),
+        ("RCPT TO:<>", Some(Forward)),
+        ("RCPT TO:a@b", Some(Forward)),
+        ("RCPT FROM:<a@b>", Some(Argument)),
+        ("RCPT TO:<a@b> NOTIFY=NEVER", Some(UnknownParameter)),
+        ("RCPT TO:<a@b> ?", Some(Argument)),
+        ("RCPT TO:<a@b>,<c@d>", Some(Argument)),
+    ];
+    for (line, error) in cases {
+        assert_eq!(Command::parse(line.as_bytes()).err(), error, "{line}");
+    }
+}

@@ -1,0 +1,139 @@
+//! What the session does about each command line: refuse it, answer it, or ask.
+
+use super::replies::{self, Closing};
+use super::{Notice, Question, Session, State, Step, Transaction};
+use crate::Reply;
+use crate::address::{ForwardPath, ReversePath};
+use crate::command::{Command, CommandError, MailParameters};
+use crate::frame::Line;
+
+impl Session {
+    /// Takes at most one line. Without a step the next line is up.
+    pub(super) fn command<'i>(&mut self, now_ms: u64, input: &'i [u8]) -> (usize, Option<Step<'i>>) {
+        let (taken, line) = self.lines.next(input, self.config.line_octets_max);
+        if line == Line::Partial {
+            return (taken, Some(Step::NeedInput));
+        }
+        self.deadline_ms = now_ms.saturating_add(self.config.command_timeout_ms);
+        let step = match line {
+            Line::Partial => None,
+            Line::TooLong => self.bad_command(&replies::LINE_TOO_LONG),
+            Line::Broken => self.bad_command(&replies::LINE_BROKEN),
+            Line::Whole(line) => match Command::parse(line) {
+                Ok(command) => self.obey(command),
+                Err(error) => self.refuse(error),
+            },
+        };
+        (taken, step)
+    }
+
+    fn obey<'i>(&mut self, command: Command<'i>) -> Option<Step<'i>> {
+        match command {
+            Command::Helo { domain } => Some(Step::Question(Question::Helo { domain, extended: false })),
+            Command::Ehlo { domain } => Some(Step::Question(Question::Helo { domain, extended: true })),
+            Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
+            Command::Rcpt { forward_path } => self.rcpt(forward_path),
+            Command::Data => self.data(),
+            Command::Rset => {
+                self.reset_transaction();
+                self.say(replies::RESET)
+            }
+            Command::Noop => self.say(replies::NOOP),
+            Command::Help => self.say(replies::HELP),
+            Command::Vrfy => self.say(replies::VRFY),
+            Command::Quit => {
+                self.state = State::Closing;
+                self.say(replies::QUIT)
+            }
+        }
+    }
+
+    fn mail<'i>(&mut self, reverse_path: ReversePath<'i>, parameters: MailParameters) -> Option<Step<'i>> {
+        if !self.greeted {
+            return self.bad_command(&replies::HELO_FIRST);
+        }
+        if self.transaction.is_open() {
+            return self.bad_command(&replies::NESTED_MAIL);
+        }
+        let MailParameters { size, body_8bit } = parameters;
+        if self.config.size_limit > 0 && size.is_some_and(|size| size > self.config.size_limit) {
+            self.transaction = Transaction::Refused;
+            return self.reply(&replies::MESSAGE_TOO_LARGE);
+        }
+        Some(Step::Question(Question::Mail { reverse_path, size, body_8bit: body_8bit == Some(true) }))
+    }
+
+    fn rcpt<'i>(&mut self, forward_path: ForwardPath<'i>) -> Option<Step<'i>> {
+        match self.transaction {
+            Transaction::None => self.bad_command(&replies::MAIL_FIRST),
+            Transaction::Refused => self.reply(&replies::MAIL_FIRST),
+            Transaction::Open { recipients, .. } if recipients >= self.config.recipients_max => {
+                self.reply(&replies::TOO_MANY_RECIPIENTS)
+            }
+            Transaction::Open { .. } => Some(Step::Question(Question::Rcpt { forward_path })),
+        }
+    }
+
+    fn data<'i>(&mut self) -> Option<Step<'i>> {
+        match self.transaction {
+            Transaction::None => self.bad_command(&replies::MAIL_FIRST),
+            Transaction::Refused => self.reply(&replies::MAIL_FIRST),
+            Transaction::Open { recipients: 0, refused: 0 } => self.bad_command(&replies::NO_RECIPIENTS),
+            Transaction::Open { recipients: 0, .. } => self.reply(&replies::NO_RECIPIENTS),
+            Transaction::Open { .. } => Some(Step::Question(Question::Data)),
+        }
+    }
+
+    fn refuse<'i>(&mut self, error: CommandError) -> Option<Step<'i>> {
+        match error {
+            CommandError::NotSmtp => {
+                self.state = State::Closing;
+                self.reply(&error.reply())
+            }
+            CommandError::Chunking => {
+                self.reply(&error.reply());
+                self.close(Closing::Chunking);
+                None
+            }
+            CommandError::ForwardPath | CommandError::UnknownParameter if self.transaction.is_open() => {
+                self.transaction.count_recipient(false);
+                self.reply(&error.reply())
+            }
+            CommandError::ReversePath | CommandError::UnknownParameter => {
+                if !self.transaction.is_open() {
+                    self.transaction = Transaction::Refused;
+                }
+                self.bad_command(&error.reply())
+            }
+            _ => self.bad_command(&error.reply()),
+        }
+    }
+
+    /// Syntax errors, unknown commands and commands out of sequence are counted. A refused recipient is not, nor what a client had sent
+    /// before it could know that its MAIL was refused (RFC 2920): else a long list of recipients would look like an attack.
+    fn bad_command<'i>(&mut self, reply: &Reply) -> Option<Step<'i>> {
+        self.bad_commands += 1;
+        if self.bad_commands >= self.config.bad_commands_max {
+            self.close(Closing::BadCommands);
+            return None;
+        }
+        self.reply(reply)
+    }
+
+    pub(super) fn reset_transaction(&mut self) {
+        if self.transaction.is_open() {
+            self.notice = Some(Notice::TransactionReset);
+        }
+        self.transaction = Transaction::None;
+    }
+
+    fn reply<'i>(&mut self, reply: &Reply) -> Option<Step<'i>> {
+        reply.write_to(&mut self.output);
+        None
+    }
+
+    fn say<'i>(&mut self, wire: &[u8]) -> Option<Step<'i>> {
+        self.output.extend_from_slice(wire);
+        None
+    }
+}

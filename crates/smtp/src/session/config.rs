@@ -1,0 +1,41 @@
+//! What an operator may set of a session.
+
+use alloc::string::String;
+
+use crate::limits;
+
+/// The settings of all sessions of a listener. The defaults are those of `limits`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// The name in the greeting and in the replies to HELO and EHLO: a domain name in printable ASCII, never empty.
+    pub hostname: String,
+    /// Octets of a message without dot-stuffing; 0: there is no limit and none is offered (RFC 1870).
+    pub size_limit: u64,
+    /// Accepted recipients of a transaction; at least 1.
+    pub recipients_max: usize,
+    /// Octets of a command line with its CRLF; the driver's read buffer must hold as many.
+    pub line_octets_max: usize,
+    /// The bad command with this number ends the session; at least 1.
+    pub bad_commands_max: u32,
+    /// Octets of the header section of a message, its blank line included.
+    pub header_octets_max: usize,
+    /// Milliseconds from a reply to the end of the next command line (RFC 5321 §4.5.3.2.7).
+    pub command_timeout_ms: u64,
+    /// Milliseconds for each [`limits::DATA_BLOCK_OCTETS`] of a message (RFC 5321 §4.5.3.2.5).
+    pub data_block_timeout_ms: u64,
+}
+
+impl Default for SessionConfig {
+    fn default() -> SessionConfig {
+        SessionConfig {
+            hostname: String::from("localhost"),
+            size_limit: limits::MESSAGE_OCTETS_MAX,
+            recipients_max: limits::RECIPIENTS_MAX,
+            line_octets_max: limits::COMMAND_LINE_OCTETS_MAX,
+            bad_commands_max: limits::BAD_COMMANDS_MAX,
+            header_octets_max: limits::HEADER_OCTETS_MAX,
+            command_timeout_ms: limits::COMMAND_TIMEOUT_MS,
+            data_block_timeout_ms: limits::DATA_BLOCK_TIMEOUT_MS,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! One SMTP session, server side, without input or output (RFC 5321, 1870, 2034, 2920, 6152).
+//!
+//! The driver owns the socket, the clock and a read buffer of at least [`SessionConfig::line_octets_max`] octets, and turns this crank:
+//!
+//! 1. [`Session::step`] with what is in the buffer; drop the octets it took from the front of the buffer.
+//! 2. Do what the [`Step`] says. After a [`Step::Question`] call [`Session::verdict`] or [`Session::outcome`] before the next step; everything
+//!    else goes back to 1 until [`Step::NeedInput`].
+//! 3. At [`Step::NeedInput`] write [`Session::output`], then read more **behind the octets that were not taken**: they are the beginning of a command
+//!    line, which is never copied and so must come again whole.
+//!
+//! The session never looks at a clock: `now_ms` is milliseconds of a clock that never goes back, and [`Session::on_deadline`] is to be called once
+//! it reaches [`Session::deadline_ms`]. The same inputs give the same outputs; how the octets were cut changes nothing but how
+//! [`Step::Octets`] are cut.
+//!
+//! Peers are not trusted, and never make this panic. Whom mail is taken from and for whom is nothing the session knows: it asks.
+
+mod answers;
+mod commands;
+mod config;
+mod replies;
+mod transaction;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::address::{ForwardPath, ReversePath};
+use crate::frame::LineFrame;
+use crate::limits::OUTPUT_OCTETS_MAX;
+use crate::{EnhancedCode, Reply};
+use replies::Closing;
+use transaction::{Incoming, Received, Transaction};
+
+pub use config::SessionConfig;
+
+/// A session: see the module's text.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<SessionConfig>,
+    state: State,
+    lines: LineFrame,
+    /// Whether HELO or EHLO was accepted.
+    greeted: bool,
+    transaction: Transaction,
+    bad_commands: u32,
+    /// Given before anything else happens.
+    notice: Option<Notice>,
+    /// Close as soon as nothing is under way.
+    stopping: bool,
+    output: Vec<u8>,
+    /// Octets at the front of `output` that are gone already.
+    output_written: usize,
+    /// Meaningful only while octets are awaited.
+    deadline_ms: u64,
+}
+
+/// What the driver must do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'i> {
+    /// Write the output, then read more and step again.
+    NeedInput,
+    /// Ask somebody, then call [`Session::verdict`] or [`Session::outcome`]. The output may be written meanwhile.
+    Question(Question<'i>),
+    /// For the record: no answer is wanted.
+    Notice(Notice),
+    /// Octets of the message, dot-stuffing undone, lines ended by CRLF: the header section with its blank line before
+    /// [`Notice::HeaderComplete`], the body after it. Never empty. Without a fault at the end there is no bare CR or LF in them.
+    Octets(&'i [u8]),
+    /// Much output waits: write it before the next step.
+    Output,
+    /// Write the output, then close the connection.
+    Close,
+}
+
+/// What the session cannot decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question<'i> {
+    /// HELO or EHLO. Refused, the session stays what it was, a transaction with it (RFC 5321 §4.1.4).
+    Helo {
+        /// What the client calls itself: letters, digits and `-._:[]%`, so anything from a name to half an address.
+        domain: &'i str,
+        /// EHLO.
+        extended: bool,
+    },
+    /// MAIL. Accepted, a transaction begins.
+    Mail {
+        /// The sender.
+        reverse_path: ReversePath<'i>,
+        /// Octets, as declared; one over the limit never comes here (552 5.3.4).
+        size: Option<u64>,
+        /// Whether `BODY=8BITMIME` was declared.
+        body_8bit: bool,
+    },
+    /// RCPT.
+    Rcpt {
+        /// The recipient.
+        forward_path: ForwardPath<'i>,
+    },
+    /// DATA, with at least one accepted recipient. Refused, the transaction stays open.
+    Data,
+    /// The message is complete. However this is answered, the transaction is over.
+    EndOfData {
+        /// Why it must not be accepted; octets after a fault were not handed on.
+        fault: Option<MessageFault>,
+    },
+}
+
+/// Something the driver must know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// The header section was handed on whole. Given once a message, at the latest just before [`Question::EndOfData`].
+    HeaderComplete,
+    /// RSET, or a HELO or EHLO that was accepted, ended a transaction.
+    TransactionReset,
+}
+
+/// What makes a message unacceptable, whatever policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageFault {
+    /// A CR without LF or an LF without CR (RFC 5321 §2.3.8).
+    BareCrOrLf,
+    /// More octets than [`SessionConfig::size_limit`].
+    TooLarge,
+    /// A header section of more octets than [`SessionConfig::header_octets_max`].
+    HeaderTooLarge,
+}
+
+impl MessageFault {
+    /// What the peer is told.
+    #[must_use]
+    pub const fn reply(self) -> Reply {
+        match self {
+            MessageFault::BareCrOrLf => Reply::fixed(550, EnhancedCode(5, 6, 11), "Message contains bare CR or LF."),
+            MessageFault::TooLarge => replies::MESSAGE_TOO_LARGE,
+            MessageFault::HeaderTooLarge => {
+                Reply::fixed(552, EnhancedCode(5, 3, 4), "Header section exceeds the size limit.")
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// A command is awaited.
+    Command,
+    /// An answer is awaited.
+    Asked(Asked),
+    /// A message is awaited.
+    Message(Incoming),
+    /// A message is complete, and nobody was asked about it yet.
+    MessageEnded(Option<MessageFault>),
+    /// Nothing is awaited.
+    Closing,
+}
+
+/// What the pending question is about.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Helo { extended: bool },
+    Mail,
+    Rcpt,
+    Data,
+    EndOfData { fault: Option<MessageFault> },
+}
+
+impl Session {
+    /// A session that begins now, with the greeting in its output.
+    #[must_use]
+    pub fn new(config: Arc<SessionConfig>, now_ms: u64) -> Session {
+        let mut output = Vec::with_capacity(OUTPUT_OCTETS_INITIAL);
+        replies::greeting(&config, &mut output);
+        Session {
+            deadline_ms: now_ms.saturating_add(config.command_timeout_ms),
+            config,
+            state: State::Command,
+            lines: LineFrame::default(),
+            greeted: false,
+            transaction: Transaction::None,
+            bad_commands: 0,
+            notice: None,
+            stopping: false,
+            output,
+            output_written: 0,
+        }
+    }
+
+    /// Takes octets from the front of `input` and says what the driver must do now. Returns how many octets were taken; those left over must
+    /// come again. While a question is pending this must not be called: it then takes nothing and answers [`Step::NeedInput`].
+    pub fn step<'i>(&mut self, now_ms: u64, input: &'i [u8]) -> (usize, Step<'i>) {
+        debug_assert!(!matches!(self.state, State::Asked(_)), "a question is pending");
+        let mut taken = 0;
+        loop {
+            if let Some(notice) = self.notice.take() {
+                return (taken, Step::Notice(notice));
+            }
+            if self.output().len() > OUTPUT_OCTETS_MAX {
+                return (taken, Step::Output);
+            }
+            let rest = &input[taken..];
+            let (octets, step) = match &mut self.state {
+                State::Command => self.command(now_ms, rest),
+                State::Message(_) => self.message(now_ms, rest),
+                State::MessageEnded(fault) => (0, Some(Step::Question(Question::EndOfData { fault: *fault }))),
+                State::Asked(_) => (0, Some(Step::NeedInput)),
+                State::Closing => (0, Some(Step::Close)),
+            };
+            taken += octets;
+            if let Some(step) = step {
+                self.note_question(&step);
+                return (taken, step);
+            }
+        }
+    }
+
+    /// Octets to send, replies to a pipelined group together.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        &self.output[self.output_written..]
+    }
+
+    /// So many octets of [`Session::output`] were sent.
+    pub fn output_written(&mut self, octets: usize) {
+        self.output_written = self.output.len().min(self.output_written.saturating_add(octets));
+        if self.output_written == self.output.len() {
+            self.output.clear();
+            self.output_written = 0;
+        }
+    }
+
+    /// When [`Session::on_deadline`] must be called if nothing came; `u64::MAX` while no octets are awaited.
+    #[must_use]
+    pub fn deadline_ms(&self) -> u64 {
+        match self.state {
+            State::Command | State::Message(_) => self.deadline_ms,
+            State::Asked(_) | State::MessageEnded(_) | State::Closing => u64::MAX,
+        }
+    }
+
+    /// The client was too slow: writes `421 4.4.2`, and the next step is [`Step::Close`]. Before the deadline it does nothing.
+    pub fn on_deadline(&mut self, now_ms: u64) {
+        if now_ms >= self.deadline_ms() {
+            self.close(Closing::Timeout);
+        }
+    }
+
+    /// Ends the session with `421 4.3.2`: now when a command is awaited, else behind the reply to what is under way, a message included.
+    pub fn shutdown(&mut self) {
+        self.stopping = true;
+        self.close_if_stopping();
+    }
+
+    /// Whether MAIL was accepted and the transaction has not ended.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_open()
+    }
+
+    /// Whether octets of a message are awaited.
+    #[must_use]
+    pub fn receiving_message(&self) -> bool {
+        matches!(self.state, State::Message(_))
+    }
+
+    fn message<'i>(&mut self, now_ms: u64, input: &'i [u8]) -> (usize, Option<Step<'i>>) {
+        let State::Message(incoming) = &mut self.state else { return (0, None) };
+        let (taken, received) = incoming.next(input);
+        if incoming.block_complete() {
+            self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
+        }
+        let step = match received {
+            Received::NeedInput => Step::NeedInput,
+            Received::Octets(octets) => Step::Octets(octets),
+            Received::HeaderComplete => Step::Notice(Notice::HeaderComplete),
+            Received::End(fault) => {
+                self.notice = incoming.owes_header_notice().then_some(Notice::HeaderComplete);
+                self.state = State::MessageEnded(fault);
+                return (taken, None);
+            }
+        };
+        (taken, Some(step))
+    }
+
+    fn note_question(&mut self, step: &Step<'_>) {
+        let Step::Question(question) = step else { return };
+        self.state = State::Asked(match *question {
+            Question::Helo { extended, .. } => Asked::Helo { extended },
+            Question::Mail { .. } => Asked::Mail,
+            Question::Rcpt { .. } => Asked::Rcpt,
+            Question::Data => Asked::Data,
+            Question::EndOfData { fault } => Asked::EndOfData { fault },
+        });
+    }
+
+    fn close_if_stopping(&mut self) {
+        if self.stopping && matches!(self.state, State::Command) {
+            self.close(Closing::Shutdown);
+        }
+    }
+
+    fn close(&mut self, why: Closing) {
+        why.write_to(&self.config.hostname, &mut self.output);
+        self.state = State::Closing;
+    }
+}
+
+/// Room for the replies to the usual pipelined group, so that most sessions never grow their output.
+const OUTPUT_OCTETS_INITIAL: usize = 256;

@@ -1,0 +1,26 @@
+//! The gate, end to end: the real binary, real clients, real resolvers, real next hops.
+//!
+//! One module a theme. Each starts the gate it needs on ports of the kernel's choosing; `harness` has the parts.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(unreachable_pub)] // Everything here is one crate.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod clients;
+mod commands;
+mod decisions;
+mod dns;
+mod durability;
+mod explain;
+mod first_run;
+mod hostile;
+mod maildir;
+mod message_auth;
+mod modes;
+mod next_hop;
+mod preflight;
+mod proxy;
+mod recipients;
+mod replies;
+mod stopping;

@@ -1,0 +1,193 @@
+//! The gate as a process: `mx6 serve` on ports that the kernel chooses.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::{Process, run};
+use super::{PATIENCE, until, zone};
+
+/// What to start. Without further words: the quickstart zone and domains, a Maildir, two shards.
+pub struct Setup {
+    dir: TempDir,
+    dns: Vec<OsString>,
+    domains: Vec<String>,
+    deliver: Vec<String>,
+    args: Vec<String>,
+    wrapper: Vec<String>,
+}
+
+impl Setup {
+    /// The quickstart gate.
+    pub fn new() -> Setup {
+        let dir = tempfile::Builder::new().prefix("mx6-test-").tempdir().unwrap();
+        let setup = Setup {
+            dns: Vec::new(),
+            domains: ["open.example=accept", "v4only.example=reject", "trial.example=monitor"].map(String::from).into(),
+            deliver: vec![format!("maildir:{}", dir.path().join("mail").display())],
+            args: Vec::new(),
+            wrapper: Vec::new(),
+            dir,
+        };
+        setup.zone(&zone::quickstart())
+    }
+
+    /// Another zone.
+    pub fn zone(mut self, text: &str) -> Setup {
+        let file = self.dir.path().join("test.zone");
+        std::fs::write(&file, text).unwrap();
+        self.dns = vec!["--zone".into(), file.into()];
+        self
+    }
+
+    /// Real name servers in place of the zone.
+    pub fn dns_servers(mut self, servers: &[SocketAddr]) -> Setup {
+        self.dns = servers.iter().flat_map(|server| ["--dns-server".into(), server.to_string().into()]).collect();
+        self
+    }
+
+    /// Other domains.
+    pub fn domains(mut self, domains: &[&str]) -> Setup {
+        self.domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
+        self
+    }
+
+    /// Next hops in place of the Maildir.
+    pub fn next_hops(mut self, next_hops: &[SocketAddr]) -> Setup {
+        self.deliver = next_hops.iter().map(|next_hop| format!("smtp://{next_hop}")).collect();
+        self
+    }
+
+    /// Further flags.
+    pub fn args(mut self, args: &[&str]) -> Setup {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// A program that executes the gate (`prlimit`, `strace -D`, `nsenter`): the process id must become the gate's.
+    pub fn under(mut self, wrapper: &[&str]) -> Setup {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// A folder that lives as long as the gate.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    /// Starts the gate and waits until it listens.
+    pub fn start(self) -> Gate {
+        let process = Process::start(&mut self.command());
+        self.listening(process)
+    }
+
+    /// `mx6 serve` with everything said so far.
+    pub fn command(&self) -> Command {
+        let mut words = self.wrapper.clone();
+        words.push(binary().display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["serve", "--hostname", "mx.example", "--cores", &shards().to_string()]);
+        command.args(["--listen", "[::1]:0", "--listen", "127.0.0.1:0"]);
+        command.args(["--proxy-listen", "127.0.0.2:0", "--proxy-from", "127.0.0.0/8"]).args(&self.dns);
+        command.args(self.domains.iter().flat_map(|domain| ["--domain", domain]));
+        command.args(self.deliver.iter().flat_map(|target| ["--deliver", target]));
+        command.arg("--log").arg(self.dir.path().join("decisions.jsonl")).args(&self.args);
+        clean_environment(&mut command);
+        command.current_dir(self.dir.path());
+        command
+    }
+
+    fn listening(self, mut process: Process) -> Gate {
+        let (v6, v4, proxy) = process.until_stderr("three `listening on` lines", |lines| {
+            let addresses: Vec<SocketAddr> = listening_on(lines);
+            let at = |ip: IpAddr| addresses.iter().copied().find(|address| address.ip() == ip);
+            let v6 = at(Ipv6Addr::LOCALHOST.into())?;
+            Some((v6, at(Ipv4Addr::LOCALHOST.into())?, at(Ipv4Addr::new(127, 0, 0, 2).into())?))
+        });
+        Gate { process, v6, v4, proxy, dir: self.dir }
+    }
+}
+
+/// A running gate.
+pub struct Gate {
+    /// The process.
+    pub process: Process,
+    /// The IPv6 listener on `::1`.
+    pub v6: SocketAddr,
+    /// The IPv4 listener on `127.0.0.1`.
+    pub v4: SocketAddr,
+    /// The listener that demands a PROXY header.
+    pub proxy: SocketAddr,
+    dir: TempDir,
+}
+
+impl Gate {
+    /// The quickstart gate, running.
+    pub fn start() -> Gate {
+        Setup::new().start()
+    }
+
+    /// Where mail goes.
+    pub fn maildir(&self) -> PathBuf {
+        self.dir.path().join("mail")
+    }
+
+    /// The decision records, once there are `count` of them.
+    pub fn decisions(&self, count: usize) -> Vec<Value> {
+        let file = self.dir.path().join("decisions.jsonl");
+        until(&format!("{count} decision records in {}", file.display()), || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let records: Vec<Value> = whole
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+                .collect();
+            (records.len() >= count).then_some(records)
+        })
+    }
+
+    /// SIGTERM; the gate must end well, and soon.
+    pub fn stop(mut self) {
+        let start = Instant::now();
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.process.stderr().join("\n"));
+        assert!(start.elapsed() < PATIENCE);
+    }
+}
+
+/// The addresses of the `listening on` lines.
+pub fn listening_on(lines: &[String]) -> Vec<SocketAddr> {
+    let told = lines.iter().filter_map(|line| line.split("listening on ").nth(1));
+    told.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_mx6").into()
+}
+
+/// `mx6` with those arguments, run to its end.
+pub fn mx6(args: &[&str]) -> super::process::Ended {
+    let mut command = Command::new(binary());
+    clean_environment(command.args(args));
+    run(&mut command)
+}
+
+/// Two shards, if this machine has two cores.
+pub fn shards() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
+}
+
+/// Nobody's `MX6_...` settings decide a test.
+fn clean_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MX6_")) {
+        command.env_remove(name);
+    }
+}

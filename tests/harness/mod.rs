@@ -1,0 +1,47 @@
+//! What the tests stand on: the gate as a process, and around it the real programs it talks to.
+//!
+//! Everything runs on loopback, or in a network namespace that the test makes itself; ports are chosen by the kernel;
+//! readiness is polled against a deadline. Every process that a test starts is ended by the test, by its process id.
+
+pub mod dns_server;
+pub mod files;
+pub mod gate;
+pub mod message;
+pub mod namespace;
+pub mod next_hop;
+pub mod postfix;
+pub mod process;
+pub mod signing;
+pub mod smtp;
+pub mod unbound;
+pub mod zone;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything here may take, the slowest DNS deadline of the gate (20 s) included.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer. Panics when [`PATIENCE`] is at its end.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Tells the reader of the test output why a test did nothing.
+pub fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+}
+
+/// Whether the tests run as root: real Postfix, namespaces and dropped capabilities need it.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Pause between two looks at the same thing.
+const POLL: Duration = Duration::from_millis(5);
