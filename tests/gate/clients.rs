@@ -73,7 +73,7 @@ fn python_smtplib() {
     let script = "import smtplib,sys\n\
                   s = smtplib.SMTP(sys.argv[1], int(sys.argv[2]), local_hostname='home.example')\n\
                   s.sendmail('you@home.example', ['bob@open.example'], 'From: <you@home.example>\\r\\nSubject: py\\r\\n\\r\\n.dot\\r\\n',\n\
-                  mail_options=['BODY=8BITMIME', 'SIZE=200'])\n\
+                  mail_options=['BODY=8BITMIME'])\n\
                   s.quit()\n";
     for (host, address) in [("::1", gate.v6), ("127.0.0.1", gate.v4)] {
         let port = address.port().to_string();

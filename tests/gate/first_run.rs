@@ -9,10 +9,17 @@ use crate::harness::process::{Process, run, succeed};
 use crate::harness::zone::workspace;
 use crate::harness::{files, skip};
 
-/// `mx6-loadgen`, built by the cargo that runs this test.
+/// `mx6-loadgen`, built by the cargo that built this test, beside the gate.
 fn loadgen() -> PathBuf {
-    succeed(Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "mx6-loadgen"]).current_dir(workspace()));
-    binary().with_file_name("mx6-loadgen")
+    let loadgen = binary().with_file_name("mx6-loadgen");
+    let profile = loadgen.parent().unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "-p", "mx6-loadgen", "--target-dir"]).arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    succeed(build.current_dir(workspace()));
+    loadgen
 }
 
 /// The folder that a stranger has: `examples/`, and nothing else yet.

@@ -136,7 +136,7 @@ fn connections_are_pooled() {
         assert!(reply.starts_with("250 "), "{reply}");
     }
     assert_eq!(next_hop.messages().len(), 20);
-    assert_eq!(next_hop.seen(|seen| seen.connections), 1);
+    assert_eq!(next_hop.seen(|seen| seen.senders), 1);
 }
 
 /// A transaction that the gate refuses is taken back with RSET, and never gets as far as DATA.

@@ -79,6 +79,8 @@ pub struct Received {
 pub struct Seen {
     /// Connections accepted.
     pub connections: usize,
+    /// Connections that sent MAIL.
+    pub senders: usize,
     /// Commands in order of arrival, with the number of the connection, from 0.
     pub commands: Vec<(usize, String)>,
     /// Whole messages.
@@ -101,7 +103,8 @@ impl NextHop {
         NextHop::start(vec![Script::default()])
     }
 
-    /// One script a connection, in order; the last one goes on for ever.
+    /// Scripts are handed out in order to the connections that send MAIL; the last one goes on for ever. Greeting and EHLO reply
+    /// are always those of the last one, so that a connection that only asks what is offered uses up no script.
     pub fn start(scripts: Vec<Script>) -> NextHop {
         NextHop::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), scripts)
     }
@@ -121,10 +124,9 @@ impl NextHop {
                     }
                     let Ok(stream) = stream else { continue };
                     let number = count_connection(&seen);
-                    let script = scripts[number.min(scripts.len() - 1)].clone();
                     open.lock().unwrap().push(stream.try_clone().unwrap());
-                    let seen = seen.clone();
-                    std::thread::spawn(move || Connection { number, script, stream, seen }.run());
+                    let (scripts, seen) = (scripts.clone(), seen.clone());
+                    std::thread::spawn(move || Connection { number, scripts, stream, seen }.run());
                 }
             })
         };
@@ -174,7 +176,7 @@ fn count_connection(seen: &Mutex<Seen>) -> usize {
 /// One connection.
 struct Connection {
     number: usize,
-    script: Script,
+    scripts: Vec<Script>,
     stream: TcpStream,
     seen: Arc<Mutex<Seen>>,
 }
@@ -189,9 +191,18 @@ impl Connection {
         (&self.stream).write_all(format!("{reply}\r\n").as_bytes())
     }
 
+    /// The script for the next connection that sends MAIL.
+    fn next_script(&self) -> &Script {
+        let mut seen = self.seen.lock().unwrap();
+        seen.senders += 1;
+        &self.scripts[seen.senders.min(self.scripts.len()) - 1]
+    }
+
     fn converse(&self) -> std::io::Result<()> {
         let mut reader = BufReader::new(&self.stream);
-        self.say(&self.script.greeting)?;
+        let mut script = self.scripts.last().unwrap();
+        let mut sends = false;
+        self.say(&script.greeting)?;
         let mut transaction = Received { mail: String::new(), rcpts: Vec::new(), message: String::new() };
         loop {
             let mut line = String::new();
@@ -201,27 +212,31 @@ impl Connection {
             let line = line.trim_end().to_owned();
             self.seen.lock().unwrap().commands.push((self.number, line.clone()));
             match line.split([' ', ':']).next().unwrap_or_default() {
-                "EHLO" | "HELO" => self.say(&self.script.ehlo)?,
+                "EHLO" | "HELO" => self.say(&script.ehlo)?,
                 "MAIL" => {
+                    if !sends {
+                        sends = true;
+                        script = self.next_script();
+                    }
                     transaction =
                         Received { mail: line["MAIL FROM:".len()..].into(), rcpts: Vec::new(), message: String::new() };
-                    self.say(&self.script.mail)?;
+                    self.say(&script.mail)?;
                 }
                 "RCPT" => {
                     let path = &line["RCPT TO:".len()..];
-                    let reply = (self.script.rcpt)(path);
+                    let reply = (script.rcpt)(path);
                     if reply.starts_with('2') {
                         transaction.rcpts.push(path.into());
                     }
                     self.say(&reply)?;
-                    if self.script.dies == Dies::AfterRcpt {
+                    if script.dies == Dies::AfterRcpt {
                         return Ok(());
                     }
                 }
-                "DATA" if self.script.dies == Dies::AtData => return Ok(()),
+                "DATA" if script.dies == Dies::AtData => return Ok(()),
                 "DATA" => {
-                    self.say(&self.script.data)?;
-                    if self.script.data.starts_with('3') && !self.message(&mut reader, &mut transaction)? {
+                    self.say(&script.data)?;
+                    if script.data.starts_with('3') && !self.message(script, &mut reader, &mut transaction)? {
                         return Ok(());
                     }
                 }
@@ -232,8 +247,8 @@ impl Connection {
     }
 
     /// Takes the message; false when the connection is over.
-    fn message(&self, reader: &mut impl BufRead, transaction: &mut Received) -> std::io::Result<bool> {
-        if let Dies::InBody(octets) = self.script.dies {
+    fn message(&self, script: &Script, reader: &mut impl BufRead, transaction: &mut Received) -> std::io::Result<bool> {
+        if let Dies::InBody(octets) = script.dies {
             reader.read_exact(&mut vec![0; octets])?;
             return Ok(false);
         }
@@ -253,7 +268,7 @@ impl Connection {
         }
         transaction.message = String::from_utf8_lossy(&octets).into_owned();
         self.seen.lock().unwrap().messages.push(transaction.clone());
-        match &self.script.end {
+        match &script.end {
             End::Reply(reply) => self.say(reply).map(|()| true),
             End::Close => Ok(false),
         }

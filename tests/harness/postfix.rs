@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,7 +50,9 @@ impl Postfix {
         std::fs::write(at.join("main.cf"), main_cf(at, uid, gid) + more).unwrap();
         std::fs::write(at.join("master.cf"), MASTER_CF.replace("PORT", &port.to_string())).unwrap();
         succeed(Command::new("postfix").arg("-c").arg(at).arg("check"));
-        let master = Process::start(Command::new("/usr/lib/postfix/sbin/master").arg("-d").arg("-c").arg(at));
+        // It ends its children through its process group.
+        let mut master = Command::new("/usr/lib/postfix/sbin/master");
+        let master = Process::start(master.arg("-d").arg("-c").arg(at).process_group(0));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut postfix = Postfix { address, master, dir };
         until("Postfix to greet", || {
@@ -122,7 +125,7 @@ fn main_cf(at: &Path, uid: u32, gid: u32) -> String {
          command_directory = /usr/sbin\ndaemon_directory = /usr/lib/postfix/sbin\nmail_owner = postfix\nsetgid_group = postdrop\n\
          inet_interfaces = all\ninet_protocols = all\nmyhostname = next-hop.example\nmydestination =\nalias_maps =\nalias_database =\n\
          mynetworks = 127.0.0.0/8 [::1]/128\nsmtp_tls_security_level = none\nsmtpd_tls_security_level = none\ndisable_dns_lookups = yes\n\
-         smtp_host_lookup = native\nsmtpd_peername_lookup = no\nnotify_classes =\nlocal_recipient_maps =\n\
+         smtp_host_lookup = native\nsmtpd_peername_lookup = no\nservice_throttle_time = 1s\nnotify_classes =\nlocal_recipient_maps =\n\
          virtual_mailbox_base = {at}/mail\nvirtual_mailbox_maps = static:inbox/\n\
          virtual_uid_maps = static:{uid}\nvirtual_gid_maps = static:{gid}\nvirtual_minimum_uid = 1\n\
          smtpd_recipient_restrictions = check_recipient_access texthash:{at}/access, permit_mynetworks, reject\n",

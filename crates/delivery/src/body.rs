@@ -136,17 +136,17 @@ impl Body {
         Blocks { body: self, position: 0, is_done: false }
     }
 
-    /// What a thread needs to read the body: the file with how much of it counts, and the chunks that follow.
+    /// What a thread needs to read the body.
     ///
     /// # Errors
     /// The body was lost.
-    pub(crate) fn share(&self) -> io::Result<(Option<(Arc<File>, u64)>, Vec<Chunk>)> {
+    pub(crate) fn share(&self) -> io::Result<SharedBody> {
         let file = match &self.spill {
             Spill::None => None,
             Spill::File { file, octets } => Some((file.clone(), *octets)),
             Spill::Lost => return Err(lost()),
         };
-        Ok((file, self.chunks.clone()))
+        Ok(SharedBody { file, chunks: self.chunks.clone() })
     }
 
     fn add_chunk(&mut self, octets: usize) {
@@ -157,6 +157,15 @@ impl Body {
         self.reserved_octets += chunk.capacity();
         self.chunks.push(Arc::new(chunk));
     }
+}
+
+/// A body as another thread reads it; nothing is copied.
+#[derive(Debug)]
+pub(crate) struct SharedBody {
+    /// The file, and how many of its octets count.
+    pub(crate) file: Option<(Arc<File>, u64)>,
+    /// What follows.
+    pub(crate) chunks: Vec<Chunk>,
 }
 
 /// A body above this many octets goes to a file.

@@ -45,6 +45,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
     fn the_top_is_what_was_added_and_what_was_kept() {
         let cases: [(&str, &str, &[Range<usize>], &str); 7] = [
             ("N: 1\r\n", "A: 1\r\nB: 2\r\n\r\n", &[], "N: 1\r\n|A: 1\r\nB: 2\r\n\r\n"),

@@ -35,6 +35,8 @@ mod upstream;
 mod values;
 mod zone;
 mod zone_file;
+mod zone_lex;
+mod zone_rdata;
 
 pub use cache::{Caches, TxtCache};
 pub use config::{CacheSizes, DnsConfig, DnsError, TtlLimits};

@@ -60,10 +60,16 @@ pub(crate) fn read<'a>(
     let negative_s = negative_ttl(response).map(|negative_s| negative_s.min(ttl_s));
     match code {
         ResponseCode::NXDomain => Ok(Finding::NxDomain { ttl_s: negative_s }),
+        // A referral (RFC 2308 §2.2): this server does not resolve for us, and nothing is known.
+        _ if links == first && negative_s.is_none() && response.authorities.iter().any(is_ns) => Err(Failure::ServFail),
         // An SOA says that the end of the chain was reached; without one, an authoritative server left the rest to us.
         _ if links > first && negative_s.is_none() => Ok(Finding::Alias { target: owner, ttl_s, links }),
         _ => Ok(Finding::NoData { ttl_s: negative_s }),
     }
+}
+
+fn is_ns(record: &Record) -> bool {
+    record.record_type() == RecordType::NS
 }
 
 /// A TTL with the highest bit set counts as 0 (RFC 2181 §8).

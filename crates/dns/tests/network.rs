@@ -86,6 +86,12 @@ fn absence_and_failure_are_told_apart() {
             message.add_answer(Record::from_rdata(name("stranger.test."), 60, a(6)));
             Act::Answer(message)
         }
+        "referral" => {
+            let mut message = query.empty();
+            let ns = hickory_proto::rr::RData::NS(hickory_proto::rr::rdata::NS(name("ns.test.")));
+            message.add_authority(Record::from_rdata(name("referral.test."), 60, ns));
+            Act::Answer(message)
+        }
         "servfail" => query.code(ResponseCode::ServFail),
         "refused" => query.code(ResponseCode::Refused),
         "notauth" => query.code(ResponseCode::NotAuth),
@@ -115,6 +121,7 @@ fn absence_and_failure_are_told_apart() {
             ("nxdomain-bare", Lookup::NxDomain),
             ("other-type", Lookup::NoData),
             ("other-owner", Lookup::NoData),
+            ("referral", Lookup::Failed(Failure::ServFail)),
             ("servfail", Lookup::Failed(Failure::ServFail)),
             ("refused", Lookup::Failed(Failure::Refused)),
             ("notauth", Lookup::Failed(Failure::ServFail)),
@@ -128,7 +135,7 @@ fn absence_and_failure_are_told_apart() {
             assert_eq!(answer.lookup, expected, "{label}");
         }
         let counters = dns.caches().counters();
-        assert_eq!((counters.failures, counters.timeouts), (6, 2));
+        assert_eq!((counters.failures, counters.timeouts), (7, 2));
     })
     .unwrap();
 }

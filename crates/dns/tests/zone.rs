@@ -193,12 +193,23 @@ fn texts() {
 #[test]
 fn faults_name_file_and_line() {
     let cases = [
-        ("a.test. 60 IN A 192.0.2.1\nb.test. 60 IN A 192.0.2.300\nc.test. 60 IN A 192.0.2.3\n", 2, "address"),
-        ("; first\n\n  ; third\na.test. 60 IN NOTYPE x\n", 4, ""),
-        ("a.test. 60 IN TXT ( \"one\"\n \"two\"\n \"three\" )\nb.test. 60 IN MX ten mail.test.\n", 4, ""),
-        ("a.test. 60 IN TXT ( \"(;\" ; )\n \"b\" )\nb.test. 60 IN A x", 3, "address"),
-        ("a.test. 60 IN A 192.0.2.1\nb.test. 60 IN TXT \"open\nc.test. 60 IN A 192.0.2.3\n", 2, ""),
-        ("$INCLUDE missing.zone\n", 1, "No such file"),
+        ("a.test. 60 IN A 192.0.2.1\nb.test. 60 IN A 192.0.2.300\nc.test. 60 IN A 192.0.2.3\n", 2, "an IPv4 address"),
+        ("; first\n\n  ; third\na.test. 60 IN NOTYPE x\n", 4, "`NOTYPE` is no record type"),
+        ("a.test. 60 IN TXT ( \"one\"\n \"two\"\n \"three\" )\nb.test. 60 IN MX ten mail.test.\n", 4, "preference"),
+        ("a.test. 60 IN TXT ( \"(;\" ; )\n \"b\" )\nb.test. 60 IN A x", 3, "an IPv4 address"),
+        ("a.test. 60 IN A 192.0.2.1\nb.test. 60 IN TXT \"open\nc.test. 60 IN A 192.0.2.3\n", 2, "not closed"),
+        ("a.test. 60 IN TXT (\n \"one\"\n", 1, "without `)`"),
+        ("$INCLUDE missing.zone\n", 1, "missing.zone: No such file"),
+        ("$GENERATE 1-3 a$ A 192.0.2.$\n", 1, "$GENERATE is not supported"),
+        ("$ORIGIN\n", 1, "one argument"),
+        ("\n$TTL soon\n", 2, "`soon` is no time"),
+        (" 60 IN A 192.0.2.1\n", 1, "no owner"),
+        ("a.test. 60 CH TXT x\n", 1, "class CH"),
+        ("a.test. 60 IN\n", 1, "no type"),
+        ("a.test. 60 IN DNAME b.test.\n", 1, "DNAME"),
+        ("a.test. 60 IN SOA ns host 1 1 1 1\n", 1, "five numbers"),
+        ("a..test. 60 IN A 192.0.2.1\n", 1, "label is empty"),
+        ("a.test. 60 IN CNAME\n", 1, "one name"),
         ("a.test. 60 IN A 192.0.2.1\na.test. 60 IN CNAME b.test.\n", 0, "a.test. has a CNAME record and another"),
     ];
     for (text, line, part) in cases {
@@ -212,7 +223,11 @@ fn faults_name_file_and_line() {
             other => panic!("{text}: {other:?}"),
         }
     }
+    let long = format!("a.test. TXT \"{}\"", "x".repeat(256));
+    assert!(zone(&long).unwrap_err().to_string().contains("255 octets"));
     assert!(zone("").is_ok());
+    // Types that nobody asks for are not read.
+    assert!(zone("a.test. CAA 0 issue \"ca.test\"\na.test. TYPE65280 \\# 1 00\na.test. SPF \"v=spf1 -all\"\n").is_ok());
 }
 
 #[test]
@@ -220,15 +235,25 @@ fn includes_are_relative_to_the_file() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join("parts")).unwrap();
     let main = directory.path().join("main.zone");
-    std::fs::write(&main, "$ORIGIN test.\n$TTL 60\n@ IN SOA ns host 1 1 1 1 1\n$INCLUDE parts/more.zone\n").unwrap();
-    std::fs::write(directory.path().join("parts/more.zone"), "www IN A 192.0.2.1\n").unwrap();
+    std::fs::write(&main, "$ORIGIN test.\n@ 60 SOA ns host 1 1 1 1 1\n$INCLUDE parts/more.zone\n$include parts/more.zone sub\nend A 192.0.2.2\n").unwrap();
+    std::fs::write(
+        directory.path().join("parts/more.zone"),
+        "www IN A 192.0.2.1\n$ORIGIN elsewhere.test.\nx A 192.0.2.3\n",
+    )
+    .unwrap();
     let zone = Zone::load(&main).unwrap();
     run_local(|| async {
         let config = DnsConfig { zone: Some(zone), ..DnsConfig::default() };
         let dns = Dns::new(&config, Caches::new(&CacheSizes::default())).unwrap();
-        assert!(dns.cached_a("www.test").unwrap().lookup.found().is_some());
+        for name in ["www.test", "www.sub.test", "end.test", "x.elsewhere.test"] {
+            assert!(dns.cached_a(name).unwrap().lookup.found().is_some(), "{name}");
+        }
     })
     .unwrap();
+    std::fs::write(directory.path().join("parts/more.zone"), "\nwww IN A none\n").unwrap();
+    assert!(Zone::load(&main).unwrap_err().to_string().contains("parts/more.zone:2: A record"));
+    std::fs::write(directory.path().join("parts/more.zone"), "$INCLUDE more.zone\n").unwrap();
+    assert!(Zone::load(&main).unwrap_err().to_string().contains("more than 8 files"));
     assert!(matches!(Zone::load(&directory.path().join("absent")), Err(DnsError::Zone { line: 0, .. })));
 }
 

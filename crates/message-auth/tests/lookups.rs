@@ -43,7 +43,8 @@ fn rows() -> Vec<Row> {
         ("other.example", "AAAA", "2001:db8::99"),
         ("pass.example", "TXT", "\"v=spf1 ip6:2001:db8::/32 -all\""),
         ("fail.example", "TXT", "\"v=spf1 -all exp=why.example\""),
-        ("why.example", "TXT", "\"%{i} may not\""),
+        ("early.example", "TXT", "\"v=spf1 a:v4.example a:silent.example -all\""),
+        ("why.example", "TXT", "\"%{c} may not\""),
         ("hosts.example", "TXT", "\"v=spf1 a:v4.example mx:mx.example include:soft.example -all\""),
         ("soft.example", "TXT", "\"v=spf1 a:other.example ~all\""),
         ("soft2.example", "TXT", "\"v=spf1 redirect=soft.example\""),
@@ -304,6 +305,28 @@ fn dmarc_prefetch() {
         let spf = spf_fact(MethodResult::Pass, "mail.reject.example");
         let dmarc = auth.dmarc(&header, &spf, &[]).now_or_never().expect("nothing to wait for");
         assert_eq!((dmarc.result, dmarc.cache), (MethodResult::Pass, CacheState::Hit));
+    })
+    .unwrap();
+}
+
+/// What is decided does not wait for what is still asked.
+#[test]
+fn decided_early() {
+    mx6_runtime::run_local(|| async {
+        let mut rows = rows();
+        rows.push(("silent.example".into(), "SILENT", String::new()));
+        rows.push((reverse_name("2001:db8::b"), "PTR", "silent.example.".into()));
+        rows.push((reverse_name("2001:db8::b"), "PTR", "mail-b.example.".into()));
+        rows.push(("mail-b.example".into(), "AAAA", "2001:db8::b".into()));
+        let (server, _) = serve(rows);
+        let query_timeout = std::time::Duration::from_secs(30);
+        let auth = message_auth(&DnsConfig { servers: vec![server], query_timeout, ..DnsConfig::default() });
+        let started = std::time::Instant::now();
+        let spf = auth.spf("192.0.2.1".parse().unwrap(), "h.example", Some(("a", "early.example")), false).await;
+        assert_eq!((spf.result, spf.reason.as_ref()), (MethodResult::Pass, "a:v4.example"));
+        let iprev = auth.iprev("2001:db8::b".parse().unwrap()).await;
+        assert_eq!((iprev.result, iprev.confirmed.as_deref()), (MethodResult::Pass, Some("mail-b.example")));
+        assert!(started.elapsed().as_secs() < 5);
     })
     .unwrap();
 }

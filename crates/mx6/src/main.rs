@@ -1,7 +1,8 @@
 //! `mx6`, the gate: reads the command line and hands over to the server.
 
+use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("mx6: {:#}", failure.error);
+            eprintln!("mx6: {}", failure.error);
             ExitCode::from(failure.code)
         }
     }
@@ -135,15 +136,14 @@ fn check_config(config: Option<PathBuf>, options: Options) -> anyhow::Result<()>
     Ok(())
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
-    use anyhow::Context as _;
-    let mut message = Vec::new();
-    if path.as_os_str() == "-" {
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut message).context("standard input")?;
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let read = if path == Path::new("-") {
+        let mut message = Vec::new();
+        std::io::stdin().read_to_end(&mut message).map(|_| message)
     } else {
-        message = std::fs::read(path).with_context(|| path.display().to_string())?;
-    }
-    Ok(message)
+        std::fs::read(path)
+    };
+    read.map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))
 }
 
 /// sysexits.h: the input data was incorrect.

@@ -9,7 +9,12 @@ use std::time::Duration;
 /// A timer that follows a moving deadline.
 #[derive(Default)]
 pub(crate) struct Alarm {
-    armed: Option<(u64, Pin<Box<dyn Future<Output = ()>>>)>,
+    armed: Option<Armed>,
+}
+
+struct Armed {
+    at_ms: u64,
+    sleep: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 impl Alarm {
@@ -23,12 +28,12 @@ impl Alarm {
             if at_ms == u64::MAX {
                 return Poll::Pending;
             }
-            if self.armed.as_ref().is_none_or(|(armed_ms, _)| *armed_ms > at_ms) {
+            if self.armed.as_ref().is_none_or(|armed| armed.at_ms > at_ms) {
                 let rest = Duration::from_millis(at_ms - now_ms);
-                self.armed = Some((at_ms, Box::pin(mx6_runtime::sleep(rest))));
+                self.armed = Some(Armed { at_ms, sleep: Box::pin(mx6_runtime::sleep(rest)) });
             }
-            if let Some((_, sleep)) = &mut self.armed {
-                if sleep.as_mut().poll(cx).is_pending() {
+            if let Some(armed) = &mut self.armed {
+                if armed.sleep.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 // It rang for an earlier deadline: arm it for this one.

@@ -44,9 +44,11 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     };
     let mut connection = Connection::new(shard, stream, client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
-    let _ = connection.run(early).await;
+    if connection.run(early).await.is_ok() {
+        connection.linger().await;
+    }
     if let Some(transaction) = connection.transaction.take() {
-        transaction.abandon().await;
+        transaction.abandon();
     }
 }
 
@@ -217,7 +219,7 @@ impl Connection {
                 }
                 Step::Output => self.flush().await?,
                 Step::Octets(octets) => self.octets(octets).await,
-                Step::Notice(notice) => self.notice(notice).await,
+                Step::Notice(notice) => self.notice(notice),
                 Step::Question(question) => match self.answer(question).await {
                     Answer::Verdict(verdict) => self.session.verdict(mx6_runtime::now_ms(), verdict),
                     Answer::Outcome(outcome) => self.session.outcome(mx6_runtime::now_ms(), outcome),
@@ -239,7 +241,7 @@ impl Connection {
         }
     }
 
-    async fn notice(&mut self, notice: Notice) {
+    fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::HeaderComplete => {
                 self.in_body = true;
@@ -249,7 +251,7 @@ impl Connection {
             }
             Notice::TransactionReset => {
                 if let Some(transaction) = self.transaction.take() {
-                    transaction.abandon().await;
+                    transaction.abandon();
                 }
             }
         }
@@ -288,6 +290,22 @@ impl Connection {
                 None => Answer::Verdict(Verdict::Accept),
             },
         }
+    }
+
+    /// Octets that were never read would make the kernel reset the connection, and the client lose our last reply: take them first,
+    /// for a while.
+    async fn linger(&mut self) {
+        let mut unread = [0; limits::COMMAND_BUFFER_OCTETS];
+        if !matches!(self.stream.try_read(&mut unread), Ok(Some(1..))) || self.stream.shutdown_write().is_err() {
+            return;
+        }
+        let drained = async {
+            let mut left = limits::LINGER_OCTETS_MAX;
+            while let (1.., Ok(octets @ 1..)) = (left, self.stream.read(&mut unread).await) {
+                left = left.saturating_sub(octets);
+            }
+        };
+        mx6_runtime::timeout(limits::LINGER_TIMEOUT, drained).await;
     }
 
     /// Sends what the session has to say. The usual write is done at once and costs no timer.

@@ -36,18 +36,24 @@ impl Evaluation {
         self.header.extend_from_slice(octets);
     }
 
-    /// The header block is complete: signatures are parsed and their keys looked up while the body arrives.
-    pub(crate) fn header_complete(&mut self, auth: &MessageAuth) {
+    /// The header block is complete: signatures are parsed, keys and the DMARC record looked up while the body arrives.
+    ///
+    /// `cold`: SPF is still being looked up, so the sender's other records are hardly in a cache either.
+    pub(crate) fn header_complete(&mut self, auth: &MessageAuth, cold: bool) {
         let header = Header::parse(&self.header);
         self.received_fields = mx6_message_auth::received_count(&header);
-        if header.named("DKIM-Signature").next().is_none() {
-            return;
+        if header.named("DKIM-Signature").next().is_some() {
+            let verification = Verification::new(&header, unix_s());
+            let names = verification.key_names();
+            let auth = auth.clone();
+            let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
+            self.signed = Some(Signed { verification: Rc::new(RefCell::new(verification)), keys });
         }
-        let verification = Verification::new(&header, unix_s());
-        let names = verification.key_names();
-        let auth = auth.clone();
-        let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
-        self.signed = Some(Signed { verification: Rc::new(RefCell::new(verification)), keys });
+        let cold = cold || self.signed.as_ref().is_some_and(|signed| signed.keys.known().is_none());
+        if cold {
+            let (auth, block) = (auth.clone(), self.header.clone());
+            mx6_runtime::spawn("DMARC", async move { auth.prefetch_dmarc(&Header::parse(&block)).await });
+        }
     }
 
     /// Octets of the body. Waits for the hash batch only when much is staged.

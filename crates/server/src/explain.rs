@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mx6_dns::{Caches, Dns, DnsError};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches, MessageAuthError};
-use mx6_policy::facts::{Facts, Spf};
+use mx6_policy::facts::{CacheState, Facts, PtrState, Spf};
 use mx6_policy::{Client, DomainMode, EndOfData, Gate, RecipientClass, Rule, Ruling, Stage};
 use mx6_runtime::ShardError;
 use mx6_smtp::{ForwardPath, MessageFault, Notice, Reply, ReversePath, Session, SessionConfig, Step, Verdict};
@@ -166,7 +166,7 @@ impl Pipeline {
                 Step::Octets(octets) => evaluation.header_octets(octets),
                 Step::Notice(Notice::HeaderComplete) => {
                     in_body = true;
-                    evaluation.header_complete(&self.auth);
+                    evaluation.header_complete(&self.auth, false);
                 }
                 Step::Notice(Notice::TransactionReset) => {}
                 Step::Question(asked) => {
@@ -281,12 +281,17 @@ impl fmt::Display for Explanation {
         writeln!(f, "names    {source}")?;
         writeln!(f, "client   {} ({})", facts.client, self.treatment())?;
         write!(f, "iprev    {} {:?}", facts.iprev.result.word(), facts.iprev.names)?;
-        match &facts.iprev.confirmed {
-            Some(name) => writeln!(f, ", {name} resolves back")?,
-            None => writeln!(f, ", PTR {:?}", facts.iprev.ptr)?,
+        match (&facts.iprev.confirmed, facts.iprev.ptr) {
+            (Some(name), _) => write!(f, ", {name} resolves back")?,
+            (None, PtrState::Exists) => f.write_str(", no name resolves back")?,
+            (None, PtrState::Missing) => f.write_str(", no PTR record")?,
+            (None, PtrState::TempFail) => f.write_str(", the lookup failed for now")?,
         }
+        writeln!(f, " (PTR of {}{})", facts.client, answered(facts.iprev.cache))?;
         let spf = &facts.spf;
-        writeln!(f, "spf      {} {}={}: {}", spf.result.word(), identity_word(spf.identity), spf.domain, spf.reason)?;
+        let identity = identity_word(spf.identity);
+        write!(f, "spf      {} {identity}={}: {}", spf.result.word(), spf.domain, spf.reason)?;
+        writeln!(f, " (TXT of {}{})", spf.domain, answered(spf.cache))?;
         if let Some(explanation) = &spf.explanation {
             writeln!(f, "         the sender explains: {explanation}")?;
         }
@@ -294,15 +299,27 @@ impl fmt::Display for Explanation {
             writeln!(f, "dkim     none: no signature")?;
         }
         for dkim in &facts.dkim {
-            writeln!(f, "dkim     {} d={} s={}: {}", dkim.result.word(), dkim.domain, dkim.selector, dkim.reason)?;
+            let (domain, selector) = (&dkim.domain, &dkim.selector);
+            write!(f, "dkim     {} d={domain} s={selector}: {}", dkim.result.word(), dkim.reason)?;
+            writeln!(f, " (TXT of {selector}._domainkey.{domain})")?;
         }
         let dmarc = &facts.dmarc;
-        writeln!(f, "dmarc    {} p={} {}", dmarc.result.word(), dmarc.policy.word(), dmarc.domain)?;
+        write!(f, "dmarc    {} p={} {}", dmarc.result.word(), dmarc.policy.word(), dmarc.domain)?;
+        writeln!(f, " (TXT of _dmarc.{}{})", dmarc.domain, answered(dmarc.cache))?;
         writeln!(f, "verdict  {} at {} by rule {}", self.verdict.word(), self.stage.name(), self.rule.name())?;
         if let Some(would) = &self.would {
             writeln!(f, "         on trial; enforced it would be: {would}")?;
         }
         write!(f, "reply    {}", self.reply())
+    }
+}
+
+/// Whether the answers were there already: asked for an earlier fact, or in the zone file.
+fn answered(cache: CacheState) -> &'static str {
+    match cache {
+        CacheState::Unused => "",
+        CacheState::Hit => ", at hand",
+        CacheState::Miss => ", asked",
     }
 }
 

@@ -8,9 +8,6 @@ pub const SIZE_LIMIT_OCTETS_DEFAULT: u64 = 35 << 20;
 pub const SIZE_LIMIT_OCTETS_MIN: u64 = 64 << 10;
 /// Beyond a gibibyte is a slip of the keyboard.
 pub const SIZE_LIMIT_OCTETS_MAX: u64 = 1 << 30;
-/// What our own fields may add to a message: held back from the size that the next hops offer.
-pub const ADDED_FIELDS_OCTETS_MAX: u64 = 8 << 10;
-
 /// *Shard*: memory for messages in flight.
 pub const MEMORY_MIB_DEFAULT: u64 = 256;
 /// Reserved at MAIL when the client gives no SIZE, and the step by which a reservation grows.
@@ -52,6 +49,10 @@ pub const HASH_STAGED_OCTETS_MAX: usize = 64 << 10;
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one write to a client that does not read.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// After our last reply, for a client that still sends.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Octets taken from such a client and thrown away.
+pub const LINGER_OCTETS_MAX: usize = 1 << 20;
 /// From the client's final dot to our reply, next hop included: a client waits ten minutes (RFC 5321 §4.5.3.2.6), so it never gives up first.
 pub const END_OF_DATA_TIMEOUT: Duration = Duration::from_secs(300);
 /// A body that stalls this long gives its next-hop connection back.

@@ -178,7 +178,7 @@ fn lookups(parts: &ShardParts) -> Result<MessageAuth, Box<dyn std::error::Error>
 }
 
 fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig {
-    let relayed = next_hops_take.map(|octets| octets.saturating_sub(limits::ADDED_FIELDS_OCTETS_MAX));
+    let relayed = next_hops_take.map(|octets| octets.saturating_sub(mx6_delivery::ADDED_OCTETS_ALLOWANCE));
     let size_limit = relayed.map_or(config.size_limit, |relayed| relayed.min(config.size_limit));
     SessionConfig { hostname: config.hostname.clone(), size_limit, ..SessionConfig::default() }
 }

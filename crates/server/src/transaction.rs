@@ -197,7 +197,7 @@ impl Transaction {
     /// The header block is complete.
     pub(crate) fn header_complete(&mut self) {
         if let Some(message) = self.message.as_mut().filter(|message| message.trouble.is_none()) {
-            message.evaluation.header_complete(&self.shard.auth);
+            message.evaluation.header_complete(&self.shard.auth, self.spf.known().is_none());
         }
     }
 
@@ -216,7 +216,7 @@ impl Transaction {
         }
         if let Err(error) = message.body.settle().await {
             eprintln!("mx6: a message cannot be held in {}: {error}", self.shard.spill_dir.display());
-            message.trouble = Some((Rule::Storage, STORAGE_FAILED));
+            message.trouble = Some((Rule::Storage, mx6_delivery::storage_reply(&error)));
         }
     }
 
@@ -234,7 +234,7 @@ impl Transaction {
 
     /// Whether a next-hop connection is held for this transaction.
     pub(crate) fn holds_next_hop(&self) -> bool {
-        !self.released && self.delivery.route().next_hop.is_some() && !self.recipients.is_empty()
+        !self.released && self.delivery.route().next_hop.is_some()
     }
 
     /// The body stalls: others may use the next-hop connection meanwhile.
@@ -244,9 +244,11 @@ impl Transaction {
         self.delivery.release().await;
     }
 
-    /// The transaction ends without a message.
-    pub(crate) async fn abandon(self) {
-        self.delivery.abandon().await;
+    /// The transaction ends without a message. The client does not wait for what the next hop says to that.
+    pub(crate) fn abandon(self) {
+        if self.holds_next_hop() {
+            mx6_runtime::spawn("abandon", self.delivery.abandon());
+        }
     }
 
     /// The true end of the message: verdict, and if that is accept, delivery.
@@ -287,10 +289,7 @@ impl Transaction {
         }
         let outcome = match (&ruling.verdict, &facts) {
             (Verdict::Accept, Some(facts)) => Some(self.deliver(peer, facts, &ruling, message, deadline).await),
-            _ => {
-                self.delivery.release().await;
-                None
-            }
+            _ => None,
         };
         let now_ms = mx6_runtime::now_ms();
         let durations = Durations {
@@ -300,6 +299,9 @@ impl Transaction {
         };
         self.count(outcome.as_ref());
         self.record_message(peer, facts.as_ref(), &ruling, outcome.as_ref(), octets, durations);
+        if outcome.is_none() {
+            self.abandon();
+        }
         outcome.map_or(Answer::Verdict(ruling.verdict), Answer::Outcome)
     }
 
@@ -421,6 +423,4 @@ fn start_spf(shard: &Rc<Shard>, peer: &Peer, identity: Option<(String, String)>)
 }
 
 const MEMORY_USED_UP: Reply = Reply::fixed(452, EnhancedCode(4, 3, 1), "Insufficient system storage, try again later.");
-const STORAGE_FAILED: Reply =
-    Reply::fixed(452, EnhancedCode(4, 3, 1), "The message could not be stored, try again later.");
 const LOCAL_ERROR: Reply = Reply::fixed(451, EnhancedCode(4, 3, 0), "Local error in processing, try again later.");

@@ -1,13 +1,11 @@
 //! A message as a Unix mailbox has it: LF line ends, a last line that ends.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use memchr::memchr;
 
-use crate::body::Chunk;
+use crate::body::SharedBody;
 use crate::{Message, SPILL_BLOCK_OCTETS};
 
 /// All of a message that a thread needs; shares the body.
@@ -15,23 +13,22 @@ use crate::{Message, SPILL_BLOCK_OCTETS};
 pub(crate) struct Content {
     /// What comes before the body; line ends are still CRLF.
     top: Vec<u8>,
-    file: Option<(Arc<File>, u64)>,
-    chunks: Vec<Chunk>,
+    body: SharedBody,
 }
 
 impl Content {
     pub(crate) fn of(message: &Message) -> io::Result<Content> {
-        let (file, chunks) = message.body.share()?;
+        let body = message.body.share()?;
         let mut top = Vec::with_capacity(message.added.len() + message.header.len());
         message.top().for_each(|part| top.extend_from_slice(part));
-        Ok(Content { top, file, chunks })
+        Ok(Content { top, body })
     }
 
     /// Writes the message with LF line ends.
     pub(crate) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
         let mut lines = LfLines { out, cr: false, at_line_start: true };
         lines.write(&self.top)?;
-        if let Some((file, octets)) = &self.file {
+        if let Some((file, octets)) = &self.body.file {
             let mut block = vec![0; SPILL_BLOCK_OCTETS];
             let mut position = 0;
             while position < *octets {
@@ -41,7 +38,7 @@ impl Content {
                 position += block_octets as u64;
             }
         }
-        self.chunks.iter().try_for_each(|chunk| lines.write(chunk))?;
+        self.body.chunks.iter().try_for_each(|chunk| lines.write(chunk))?;
         lines.finish()
     }
 }

@@ -1,7 +1,7 @@
 //! The same DNS data twice: as a zone file, and served over UDP on loopback.
 //!
 //! A row is `(name, type, data)` in master-file form, names absolute without the final dot. A name at or below an `NS`
-//! row answers SERVFAIL; a name that is no row's and has none below it does not exist.
+//! row answers SERVFAIL, one with a `SILENT` row not at all (served data only); a name that is no row's and has none below it does not exist.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -49,6 +49,9 @@ fn respond(rows: &[Row], query: &[u8]) -> Option<Vec<u8>> {
     let kind = u16::from_be_bytes([*query.get(end)?, *query.get(end + 1)?]);
     let at_or_below = |owner: &str| name == owner || name.ends_with(&format!(".{owner}"));
     let failing = rows.iter().any(|(owner, kind, _)| *kind == "NS" && at_or_below(owner));
+    if rows.iter().any(|(owner, kind, _)| *kind == "SILENT" && *owner == name) {
+        return None;
+    }
     let answers: Vec<_> = rows.iter().filter(|(owner, k, _)| *owner == name && code(k) == kind).collect();
     let exists = rows.iter().any(|(owner, ..)| *owner == name || owner.ends_with(&format!(".{name}")));
     let rcode = if failing {

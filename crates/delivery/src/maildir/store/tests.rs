@@ -2,6 +2,7 @@ use super::*;
 use crate::{Body, Message};
 use std::collections::HashSet;
 
+#[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 fn job(dir: &Path, recipients: &[&str]) -> Job {
     let mut body = Body::new(Path::new("/nowhere"));
     body.append(b"Hello\r\n.\r\nlast");

@@ -2,7 +2,7 @@
 //!
 //! Steps of a connection: `> text` says a line; `>+ text` says it without its end; `< line` hears exactly that line; `<message` hears a message up
 //! to its end and keeps it; `<octets N` hears so many; `silent MS` checks that nothing comes for so long; `sleep MS`; `close`; `reset`; `<end` hears the end
-//! of the connection, after QUIT or not; `<quit` hears QUIT. `@` stands for a greeting and EHLO with PIPELINING, `@plain` for one
+//! of the connection or QUIT; `<quit` hears QUIT. `@` stands for a greeting and EHLO with PIPELINING, `@plain` for one
 //! without extensions, `@to A B` for MAIL and RCPTs in one group, all accepted, `@data` for DATA and 354, `@message` for these and the message.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -16,13 +16,13 @@ use mx6_runtime::{Deadline, run_local, sleep};
 use mx6_smtp::Outcome;
 
 /// A scripted next hop; it takes as many connections as there are scripts and then listens no more.
-pub struct Hop {
-    pub addr: SocketAddr,
+pub(crate) struct Hop {
+    pub(crate) addr: SocketAddr,
     thread: JoinHandle<Vec<Vec<Vec<u8>>>>,
 }
 
 impl Hop {
-    pub fn start(scripts: &[&[&str]]) -> Hop {
+    pub(crate) fn start(scripts: &[&[&str]]) -> Hop {
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let scripts: Vec<Vec<String>> = scripts.iter().map(|script| expand(script)).collect();
@@ -41,7 +41,7 @@ impl Hop {
     }
 
     /// The messages heard, for each connection.
-    pub fn join(self) -> Vec<Vec<Vec<u8>>> {
+    pub(crate) fn join(self) -> Vec<Vec<Vec<u8>>> {
         self.thread.join().expect("the next hop's script was not followed")
     }
 }
@@ -81,10 +81,13 @@ fn play(stream: TcpStream, script: &[String]) -> Vec<Vec<u8>> {
             ">" => out.write_all(format!("{rest}\r\n").as_bytes()).unwrap(),
             ">+" => out.write_all(rest.as_bytes()).unwrap(),
             "<" => assert_eq!(line(&mut input), format!("{rest}\r\n"), "in {script:?}"),
-            "<quit" => assert_eq!(line(&mut input), "QUIT\r\n", "in {script:?}"),
+            "<quit" => {
+                assert_eq!(line(&mut input), "QUIT\r\n", "in {script:?}");
+                out.write_all(b"221 bye\r\n").unwrap();
+            }
             "<message" => messages.push(message(&mut input)),
             "<octets" => input.read_exact(&mut vec![0; rest.parse().unwrap()]).unwrap(),
-            "<end" => end(&mut input),
+            "<end" => end(&mut input, &mut out),
             "silent" => silent(&mut input, rest.parse().unwrap()),
             "sleep" => std::thread::sleep(Duration::from_millis(rest.parse().unwrap())),
             "close" => return messages,
@@ -121,16 +124,21 @@ fn silent(input: &mut BufReader<TcpStream>, time_ms: u64) {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
 }
 
-fn end(input: &mut BufReader<TcpStream>) {
-    let mut rest = Vec::new();
-    match input.read_to_end(&mut rest) {
-        Ok(_) => assert!(rest.is_empty() || rest == b"QUIT\r\n", "{:?}", String::from_utf8_lossy(&rest)),
+fn end(input: &mut BufReader<TcpStream>, out: &mut TcpStream) {
+    let mut rest = String::new();
+    match input.read_line(&mut rest) {
+        Ok(0) => {}
+        Ok(_) => {
+            assert_eq!(rest, "QUIT\r\n");
+            // It may be gone already.
+            let _ = out.write_all(b"221 bye\r\n");
+        }
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
 }
 
 /// Short times, for next hops that do not answer.
-pub fn config() -> DeliveryConfig {
+pub(crate) fn config() -> DeliveryConfig {
     DeliveryConfig {
         connect_timeout: Duration::from_millis(2_000),
         greeting_timeout: Duration::from_millis(300),
@@ -140,16 +148,17 @@ pub fn config() -> DeliveryConfig {
     }
 }
 
-pub fn target(addrs: &[SocketAddr]) -> Target {
+pub(crate) fn target(addrs: &[SocketAddr]) -> Target {
     let values: Vec<String> = addrs.iter().map(|addr| format!("smtp://{addr}")).collect();
     Target::parse_all(&values).unwrap()
 }
 
-pub fn sender() -> Sender {
+pub(crate) fn sender() -> Sender {
     Sender { reverse_path: "s@there.example".into(), size: None, body_8bit: false }
 }
 
-pub fn small_message() -> Message {
+#[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
+pub(crate) fn small_message() -> Message {
     let mut body = Body::new(Path::new("/nowhere"));
     body.append(b"Hello\r\n.dot\r\n");
     let header = b"Subject: x\r\nX-Gone: y\r\n\r\n".to_vec();
@@ -157,10 +166,10 @@ pub fn small_message() -> Message {
 }
 
 /// [`small_message`] on the wire.
-pub const SMALL_MESSAGE: &[u8] = b"Received: z\r\nSubject: x\r\n\r\nHello\r\n..dot\r\n.\r\n";
+pub(crate) const SMALL_MESSAGE: &[u8] = b"Received: z\r\nSubject: x\r\n\r\nHello\r\n..dot\r\n.\r\n";
 
 /// A message of that many octets in lines, spilled when it is large.
-pub async fn message_of(octets: usize, dir: &Path) -> Message {
+pub(crate) async fn message_of(octets: usize, dir: &Path) -> Message {
     let mut body = Body::new(dir);
     while body.len() < octets as u64 {
         body.append(b".a line that begins with a dot, and one that does not\r\nx\r\n");
@@ -169,12 +178,12 @@ pub async fn message_of(octets: usize, dir: &Path) -> Message {
     Message { added: b"Received: z\r\n".to_vec(), header: b"Subject: x\r\n\r\n".to_vec(), leave_out: Vec::new(), body }
 }
 
-pub fn told(outcome: &Outcome) -> String {
+pub(crate) fn told(outcome: &Outcome) -> String {
     format!("{} {}", outcome.word(), outcome.reply())
 }
 
 /// Plays a client's script: `mail`, `rcpt A`, `deliver`, `deliver-large` (8 MiB), `release`, `abandon`, `sleep MS`, each with what must come of it.
-pub async fn client(delivery: &Delivery, name: &str, script: &[(&str, &str)]) {
+pub(crate) async fn client(delivery: &Delivery, name: &str, script: &[(&str, &str)]) {
     let dir = tempfile::tempdir().unwrap();
     let mut transaction: Option<Transaction> = Some(delivery.begin(sender()));
     for (step, expected) in script {
@@ -210,7 +219,7 @@ pub async fn client(delivery: &Delivery, name: &str, script: &[(&str, &str)]) {
 }
 
 /// One next hop with its scripts, one client with its; returns the messages heard.
-pub fn check(name: &str, hop: &[&[&str]], script: &[(&str, &str)], config: DeliveryConfig) -> Vec<Vec<Vec<u8>>> {
+pub(crate) fn check(name: &str, hop: &[&[&str]], script: &[(&str, &str)], config: DeliveryConfig) -> Vec<Vec<Vec<u8>>> {
     let hop = Hop::start(hop);
     let target = target(&[hop.addr]);
     let script: Vec<(String, String)> = script.iter().map(|(step, told)| ((*step).into(), (*told).into())).collect();

@@ -1,9 +1,6 @@
 //! What a client hears for everything that a next hop can answer, or fail to answer, over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
-
-use support::{SMALL_MESSAGE, check, config};
+use super::support::{SMALL_MESSAGE, check, config};
 
 const UNAVAILABLE: &str = "refused 451 4.4.1 Next hop unavailable, try again later.";
 const CLOSED: &str = "unknown 451 4.4.2 Next hop closed the connection, try again later.";
@@ -31,7 +28,7 @@ fn a_message_goes_through() {
     check_all(&[
         (
             "in one group",
-            &[&["@", "@to a@x", "< RCPT TO:<b@x>", "> 250 2.1.5 Ok b@x", "@message", "<quit", "> 221 bye"]],
+            &[&["@", "@to a@x", "< RCPT TO:<b@x>", "> 250 2.1.5 Ok b@x", "@message", "<quit"]],
             &[("rcpt a@x", TO_A), ("rcpt b@x", TO_B), ("deliver", QUEUED)],
         ),
         (

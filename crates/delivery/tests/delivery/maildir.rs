@@ -1,0 +1,159 @@
+//! A Maildir on a real disk: what a reader finds, and in which order the kernel was asked.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::support::{self, config, message_of, small_message, told};
+use mx6_delivery::{Delivery, Target};
+use mx6_runtime::{Deadline, run_local};
+use mx6_smtp::Outcome;
+
+fn maildir(dir: &Path) -> Target {
+    Target::parse_all(&[format!("maildir:{}", dir.display())]).unwrap()
+}
+
+fn new_files(dir: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(dir.join("new")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn every_recipient_finds_a_copy() {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, spill_dir) = (root.path().join("mail"), root.path().to_owned());
+    let target = maildir(&dir);
+    target.prepare().unwrap();
+    assert!(["tmp", "new", "cur"].iter().all(|name| dir.join(name).is_dir()));
+    let (large_octets, names) = run_local(async move || {
+        let delivery = Delivery::new(&target, config());
+        assert_eq!(delivery.learn_limits().await, None);
+        let mut names = Vec::new();
+        let large = message_of(1_000_000, &spill_dir).await;
+        for message in [&small_message(), &large] {
+            let mut transaction = delivery.begin(support::sender());
+            for user in ["a@x", "b@x"] {
+                assert_eq!(told(&transaction.rcpt(user).await), "accepted 250 2.1.5 OK");
+            }
+            let outcome = transaction.deliver(message, Deadline::after(Duration::from_secs(20))).await;
+            assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+            names.push(outcome.reply().to_string().strip_prefix("250 2.0.0 OK: stored as ").unwrap().to_owned());
+        }
+        // LF in place of CRLF: one octet less for each line.
+        let mut lines = 0;
+        let mut blocks = large.body.blocks();
+        while let Some(block) = blocks.next().await.unwrap() {
+            lines += block.slices().flatten().filter(|octet| **octet == b'\n').count() as u64;
+        }
+        (large.len() - lines - 3, names)
+    })
+    .unwrap();
+    let files = new_files(&dir);
+    assert_eq!(files.len(), 4);
+    assert!(names.iter().all(|name| dir.join("new").join(name).is_file()));
+    let small = std::fs::read_to_string(dir.join("new").join(&names[0])).unwrap();
+    let expected = "Return-Path: <s@there.example>\nDelivered-To: a@x\nReceived: z\nSubject: x\n\nHello\n.dot\n";
+    assert_eq!(small, expected);
+    let large = std::fs::read_to_string(dir.join("new").join(&names[1])).unwrap();
+    let top_octets = "Return-Path: <s@there.example>\nDelivered-To: a@x\n".len() as u64;
+    assert_eq!(large.len() as u64, top_octets + large_octets);
+    assert!(!large.contains('\r'));
+    let mode = std::os::unix::fs::MetadataExt::mode(&files[0].metadata().unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_place_that_is_no_maildir_is_451() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let half = root.path().join("half");
+    std::fs::create_dir_all(half.join("tmp")).unwrap();
+    std::fs::write(half.join("new"), "").unwrap();
+    assert!(maildir(&file).prepare().is_err());
+    for dir in [file, half] {
+        run_local(async move || {
+            let delivery = Delivery::new(&maildir(&dir), config());
+            let mut transaction = delivery.begin(support::sender());
+            transaction.rcpt("a@x").await;
+            let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
+            assert_eq!(told(&outcome), "refused 451 4.3.0 Message could not be stored, try again later.");
+            if dir.join("tmp").is_dir() {
+                assert_eq!(std::fs::read_dir(dir.join("tmp")).unwrap().count(), 0);
+            }
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn discard_takes_everything() {
+    run_local(async || {
+        let delivery = Delivery::new(&Target::Discard, config());
+        let mut transaction = delivery.begin(support::sender());
+        assert_eq!(told(&transaction.rcpt("a@x").await), "accepted 250 2.1.5 OK");
+        let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(1))).await;
+        assert_eq!(told(&outcome), "accepted 250 2.0.0 OK");
+    })
+    .unwrap();
+}
+
+/// The work of [`the_kernel_is_asked_in_the_right_order`], run by it under strace; nothing by itself.
+#[test]
+fn traced_delivery() {
+    let Ok(dir) = std::env::var("MX6_TRACED_MAILDIR") else { return };
+    run_local(async move || {
+        let target = maildir(Path::new(&dir));
+        target.prepare().unwrap();
+        let delivery = Delivery::new(&target, config());
+        let mut transaction = delivery.begin(support::sender());
+        transaction.rcpt("a@x").await;
+        transaction.rcpt("b@x").await;
+        let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(20))).await;
+        assert!(matches!(outcome, Outcome::Accepted(_)));
+        // Stands for the 250 in the trace.
+        let _ = std::fs::metadata("/the/250/leaves");
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_kernel_is_asked_in_the_right_order() {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, trace) = (root.path().join("mail"), root.path().join("trace"));
+    let status = Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2,link,linkat,stat,statx,newfstatat", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "maildir::traced_delivery"])
+        .env("MX6_TRACED_MAILDIR", &dir)
+        .output();
+    let Ok(output) = status else {
+        println!("SKIPPED: strace is not installed");
+        return;
+    };
+    let trace = std::fs::read_to_string(&trace).unwrap_or_default();
+    if !output.status.success() && trace.is_empty() {
+        println!("SKIPPED: strace may not trace here");
+        return;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let steps: Vec<&str> = trace
+        .lines()
+        .filter_map(|line| {
+            let is_in = |place: &str| line.contains(&format!("{}/{place}", dir.display()));
+            if line.contains("/the/250/leaves") {
+                Some("250")
+            } else if line.contains("fsync(") && is_in("tmp/") {
+                Some("fsync copy")
+            } else if line.contains("rename") && is_in("tmp/") && is_in("new/") {
+                assert!(line.contains("RENAME_NOREPLACE"), "{line}");
+                Some("rename")
+            } else if line.contains("fsync(") && is_in("new>") {
+                Some("fsync new")
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(steps, ["fsync copy", "fsync copy", "rename", "rename", "fsync new", "250"], "{trace}");
+}

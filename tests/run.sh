@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Installs what the tests need (Debian or Ubuntu), builds the workspace once, runs every test, and prints as its last line
+# `N passed, N failed, N skipped`. Exits with 1 if a test failed or did not run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The tests start these programs themselves, with their own configuration, folders and ports; no system service is used.
+packages=(
+    build-essential git                              # the build: cc and make, and git for a build script
+    postfix swaks libio-socket-inet6-perl msmtp      # clients, and a next hop
+    unbound                                          # a resolver
+    python3-dkim python3-nacl opendkim-tools openssl # signers
+    python3 python3-yaml                             # smtplib, and the runner of the hostile cases
+    strace iproute2 util-linux                       # a trace of system calls, namespaces, limits
+)
+
+install_packages() {
+    local missing=() package
+    for package in "${packages[@]}"; do
+        if [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+            missing+=("$package")
+        fi
+    done
+    if ((${#missing[@]} == 0)); then
+        return
+    fi
+    local as_root=()
+    if ((EUID != 0)); then
+        as_root=(sudo)
+    fi
+    echo "installing: ${missing[*]}"
+    "${as_root[@]}" apt-get update -q
+    # Postfix asks how it shall be configured; the tests do not use that configuration.
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
+install_packages >&2
+
+# Most of a test's time is waiting, so more of them run at once than there are cores.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --workspace --no-fail-fast -- --show-output 2>&1 | tee "$log" || status=$?
+
+# A test that finds no corpus or no permission says so, and counts as skipped.
+awk -v status="$status" '
+    /^test result:/ {
+        for (i = 1; i < NF; i++) {
+            if ($(i + 1) ~ /^passed/) passed += $i
+            if ($(i + 1) ~ /^failed/) failed += $i
+            if ($(i + 1) ~ /^ignored/) skipped += $i
+        }
+    }
+    /^SKIPPED: / { skipped++; passed-- }
+    END {
+        if (status != 0 && failed == 0) failed = 1
+        if (passed + failed == 0) failed = 1
+        printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+        exit failed > 0
+    }
+' "$log"
