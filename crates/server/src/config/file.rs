@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::options::{KEYS, Options};
 
@@ -56,7 +56,26 @@ fn parse(text: &str) -> Result<Options, (usize, String)> {
             return Err((key.span().start, unknown_key(key.get_ref())));
         }
     }
-    toml::from_str(text).map_err(located)
+    let options = toml::from_str(text).map_err(located)?;
+    for (key, value) in table.get_ref() {
+        match value.get_ref() {
+            DeValue::Table(entries) => {
+                for (name, mode) in entries {
+                    let entry = &text[name.span().start..mode.span().end];
+                    check_alone(&format!("[{}]\n{entry}", key.get_ref()), name.span().start)?;
+                }
+            }
+            _ => check_alone(&text[key.span().start..value.span().end], key.span().start)?,
+        }
+    }
+    Ok(options)
+}
+
+/// Checks the value of one `key = value` by itself, so that what is wrong with it can be located.
+fn check_alone(pair: &str, offset: usize) -> Result<(), (usize, String)> {
+    // What cannot be read alone (a part of a dotted key) was read with the rest, and is checked with the rest.
+    let Ok(options) = toml::from_str::<Options>(pair) else { return Ok(()) };
+    options.check_values().map_err(|error| (offset, error.to_string()))
 }
 
 fn located(error: toml::de::Error) -> (usize, String) {
@@ -95,6 +114,10 @@ mod tests {
             ("hostname = \"a\"\ncores = 2\n", ":2:9: invalid type: integer `2`, expected a string"),
             ("hostname = \n", ":1:1"),
             ("[domain]\n\"open.example\" = 3\n", ":2:18: invalid type"),
+            ("[domain]\n\"a.example\" = \"accept\"\n\"b.example\" = \"perhaps\"\n", ":3:1: --domain: domain mode `perhaps`"),
+            ("hostname = \"a\"\ndns-server = [\"127.0.0.1\", \"x\"]\n", ":2:1: --dns-server: resolver `x`"),
+            ("listen = [\n  \"::1:25\",\n]\n", ":1:1: --listen `::1:25`"),
+            ("\n\ncache-ptr = 0\n", ":3:1: --cache-ptr `0`"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err().to_string();

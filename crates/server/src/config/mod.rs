@@ -155,6 +155,30 @@ impl Options {
         }
     }
 
+    /// Checks what is given, without asking for what is not.
+    ///
+    /// # Errors
+    /// At the first value that cannot be used.
+    fn check_values(&self) -> Result<(), ConfigError> {
+        if self.hostname.is_some() {
+            self.checked_hostname()?;
+        }
+        socket_addresses("--listen", &self.listen)?;
+        socket_addresses("--proxy-listen", &self.proxy_listen)?;
+        networks("--proxy-from", &self.proxy_from)?;
+        self.cores.as_deref().map(Cores::parse).transpose()?;
+        self.name_source()?;
+        self.dns_timeout()?;
+        self.gate()?;
+        self.connectors()?;
+        if !self.deliver.is_empty() {
+            Target::parse_all(&self.deliver)?;
+        }
+        self.checked_size_limit()?;
+        mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
+        self.cache_octets().map(|_| ())
+    }
+
     /// The checked configuration of a server.
     ///
     /// # Errors
