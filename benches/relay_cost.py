@@ -104,7 +104,8 @@ def signed_message(octets, key):
 def run_row(options, folder, zone, message_file, target, reuse):
     """One row: microseconds of mx6 and of smtp-sink for each message."""
     sink_port, port = free_port(), free_port()
-    sink = subprocess.Popen(["smtp-sink", f"inet:[::1]:{sink_port}", "4096"], stderr=subprocess.PIPE)
+    as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+    sink = subprocess.Popen(["smtp-sink", *as_nobody, f"inet:[::1]:{sink_port}", "4096"], stderr=subprocess.PIPE)
     deliver = f"smtp://[::1]:{sink_port}" if target == "smtp-sink" else "discard:"
     command = [
         options.mx6, "serve", "--hostname", "mx.example", "--listen", f"[::1]:{port}", "--cores", "1", "--zone", zone,

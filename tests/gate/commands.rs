@@ -219,6 +219,26 @@ fn smuggling() {
     assert!(files::new_in(&gate.maildir()).is_empty());
 }
 
+/// What is announced is reserved; when a shard's budget is used up, the client comes again later.
+#[test]
+fn memory_is_reserved_before_it_is_filled() {
+    let gate = Setup::new().args(&["--memory", "1"]).start();
+    let mut open = Vec::new();
+    let refused = (0..64).find_map(|_| {
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        let reply = smtp.say("MAIL FROM:<alice@pass.example> SIZE=200000");
+        open.push(smtp);
+        (!reply.starts_with("250 ")).then_some(reply)
+    });
+    let reply = refused.expect("no end of memory after 64 messages of 200,000 octets");
+    assert!(reply.starts_with("452 4.3.1 "), "{reply}");
+    drop(open);
+    crate::harness::until("the memory to come back", || {
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        smtp.say("MAIL FROM:<alice@pass.example> SIZE=200000").starts_with("250 ").then_some(())
+    });
+}
+
 /// A client that leaves in the middle of a message leaves nothing behind.
 #[test]
 fn a_client_that_leaves() {

@@ -1,10 +1,11 @@
 //! Lookups: failures are temporary, never a verdict; nothing is looked up twice, on whichever shard.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::harness::dns_server::{AAAA, Answer, DnsServer, PTR, TXT, address, ptr, txt};
-use crate::harness::gate::{Gate, Setup};
+use crate::harness::gate::{Gate, Setup, shards};
 use crate::harness::message::plain;
 use crate::harness::smtp::Client;
 use crate::harness::unbound::Unbound;
@@ -123,6 +124,8 @@ fn shards_share_their_caches() {
         let reply = send(&gate, PASS, "alice@pass.example");
         assert!(reply.starts_with(STORED), "{reply}");
     }
+    let served: HashSet<u64> = gate.decisions(24).iter().filter_map(|record| record["shard"].as_u64()).collect();
+    assert_eq!(served.len(), shards(), "sessions on every shard");
     assert_asked_once(&dns);
 }
 

@@ -152,16 +152,21 @@ fn refused_messages_never_reach_it() {
     assert_eq!(next_hop.count("DATA"), 0);
 }
 
-/// Each row: what happens to the first connection; what the client hears; and how often the message was given whole.
+/// Larger than what the kernel's buffers take: the terminator cannot have been sent when the other side is gone.
+const LONG: usize = 16_000_000;
+
+/// Each row: when the first connection dies, and the size of the message. It reaches the next hop once, on the second.
 #[test]
 fn connections_that_die_before_the_terminator_are_replaced() {
     let dies = |dies: Dies| Script { dies, ..Script::default() };
-    for moment in [Dies::AfterRcpt, Dies::AtData, Dies::InBody(1), Dies::InBody(60_000)] {
+    for (moment, octets) in
+        [(Dies::AfterRcpt, 4_000), (Dies::AtData, 4_000), (Dies::InBody(1), LONG), (Dies::InBody(60_000), LONG)]
+    {
         let next_hop = NextHop::start(vec![dies(moment), Script::default()]);
         let gate = relay_to(&[next_hop.address]);
         let mut smtp = client(&gate);
         smtp.open("alice@pass.example", &["bob@open.example", "carol@open.example"]);
-        let reply = smtp.message(&with_body("alice@pass.example", "once", &body(200_000)));
+        let reply = smtp.message(&with_body("alice@pass.example", "once", &body(octets)));
         let moment = next_hop.seen(|seen| format!("{:?}", seen.commands));
         assert!(reply.starts_with("250 2.0.0 "), "{reply} {moment}");
         let messages = next_hop.messages();
@@ -195,6 +200,26 @@ fn never_to_a_subset() {
     smtp.open("alice@pass.example", &["bob@open.example", "carol@open.example"]);
     assert_eq!(smtp.message(&plain("alice@pass.example", "subset")), UNAVAILABLE);
     assert!(next_hop.messages().is_empty());
+}
+
+/// A body that stalls does not hold the connection: it is given back, and the envelope is sent again for the rest.
+#[test]
+fn a_stalled_body_gives_the_connection_back() {
+    let next_hop = NextHop::willing();
+    let gate = relay_to(&[next_hop.address]);
+    let mut smtp = client(&gate);
+    smtp.open("alice@pass.example", &["bob@open.example"]);
+    let message = with_body("alice@pass.example", "stalled", &body(4_000));
+    let (first, rest) = message.split_at(2_000);
+    smtp.send(first);
+    until("RSET", || (next_hop.count("RSET") == 1).then_some(()));
+    assert!(send(&gate, "between").starts_with("250 "));
+    let reply = smtp.message(rest);
+    assert!(reply.starts_with("250 2.0.0 "), "{reply}");
+    let messages = next_hop.messages();
+    assert_eq!(messages.len(), 2);
+    assert!(messages[1].message.ends_with(&message), "the message is another");
+    assert_eq!(next_hop.count("MAIL"), 3);
 }
 
 #[test]

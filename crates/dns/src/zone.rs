@@ -1,6 +1,6 @@
 //! A zone file in place of the network: answers as an authoritative server for its zones would give them (RFC 1034 §4.3.2).
 //!
-//! - A name outside every SOA of the file does not exist.
+//! - Names outside every SOA of the file are taken as one zone from the root: what the file holds is answered, nothing else exists.
 //! - A name at or below an NS that is not its zone's own is delegated to servers nobody can reach offline: SERVFAIL.
 //! - Wildcards work as in RFC 4592; names that exist only because something lies below them have no data, and block wildcards.
 //! - CNAMEs are followed within the file.
@@ -62,11 +62,12 @@ impl Zone {
     ) -> Result<Told<T>, Failure> {
         let (mut name, mut chain_ttl_s) = (name.to_lowercase(), u32::MAX);
         for _ in 0..=CNAME_CHAIN_MAX {
-            let Some(apex) = self.apex(&name) else { return Ok(Told::NxDomain { ttl_s: None }) };
-            let negative_s = self.negative_ttl(&apex).map(|ttl_s| ttl_s.min(chain_ttl_s));
-            if self.is_delegated(&name, &apex) {
+            let own = self.apex(&name);
+            if own.as_ref().is_some_and(|apex| self.is_delegated(&name, apex)) {
                 return Err(Failure::ServFail);
             }
+            let apex = own.unwrap_or_else(Name::root);
+            let negative_s = self.negative_ttl(&apex).map(|ttl_s| ttl_s.min(chain_ttl_s));
             let Some(node) = self.node(&name, &apex) else { return Ok(Told::NxDomain { ttl_s: negative_s }) };
             if let Some(set) = node.set(record_type) {
                 let records: Vec<&RData> = set.records.iter().collect();

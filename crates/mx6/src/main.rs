@@ -1,4 +1,5 @@
 //! `mx6`, the gate: reads the command line and hands over to the server.
+#![forbid(unsafe_code)]
 
 use std::io::Read as _;
 use std::net::IpAddr;
