@@ -61,11 +61,19 @@ impl Stream {
     /// The kernel's.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.turns.give_way().await;
-        if let Some(octets) = self.try_read(buffer)? {
-            return Ok(octets);
+        let mut waited = false;
+        // After a read that did not fill its buffer glommio has asked the ring to watch the socket already: then this waits for word
+        // from there, one `recv` for each arrival. Otherwise it tries `recv` first.
+        let result = poll_fn(|cx| {
+            let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
+            waited |= poll.is_pending();
+            poll
+        })
+        .await;
+        if waited {
+            self.turns.waited();
         }
-        self.turns.waited();
-        poll_fn(|cx| Pin::new(&mut self.socket).poll_read(cx, buffer)).await
+        result
     }
 
     /// Reads what is there without waiting: `None` when nothing is, `Some(0)` at the end of the stream.

@@ -1,14 +1,16 @@
 //! Starting and stopping the gate: preflight, sockets, log, shards.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mx6_delivery::Target;
 use mx6_dns::{Caches, DnsError};
 use mx6_message_auth::MessageAuthCaches;
 use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders};
 
-use crate::Config;
+use crate::{Config, NameSource};
 use crate::check::dns_config;
 use crate::connection::ListenerKind;
 use crate::evaluation::unix_ms;
@@ -87,6 +89,9 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
     for (listener, _) in listeners.first().into_iter().flatten() {
         eprintln!("mx6: listening on {}", listener.local_addr());
     }
+    if let NameSource::Zone(path) = &config.names {
+        eprint!("{}", what_to_try(&config, path));
+    }
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
     let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
@@ -123,6 +128,21 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
         eprintln!("mx6: the decision log was not written whole: {error}");
     }
     Ok(ended?)
+}
+
+/// For a gate that answers names from a file, which is one that somebody tries out.
+fn what_to_try(config: &Config, zone: &Path) -> String {
+    let mut text = format!("mx6: names come from {}, DNS is not asked. What to try next:\n", zone.display());
+    if let Some(proxy) = config.proxy_listen.first() {
+        text += &format!("mx6:   mx6-loadgen sample --proxy '{proxy}'   (or: cargo run -p mx6-loadgen -- sample)\n");
+        text += "mx6:       sends one message for each row of the rule table and prints request and reply\n";
+    }
+    text += "mx6:   mx6 explain --zone ZONE --client-ip ADDR --helo NAME --mail-from ADDR --rcpt-to ADDR MESSAGE.eml\n";
+    text += "mx6:       says every fact about a message in a file, the verdict and the reply\n";
+    if let Target::Maildir(path) = &config.target {
+        text += &format!("mx6:   ls {}   shows the mail that was accepted\n", path.join("new").display());
+    }
+    text + "mx6: decisions follow as JSON lines; Ctrl-C ends the gate\n"
 }
 
 /// For each shard a listener on each address: the kernel spreads connections over them (SO_REUSEPORT).
