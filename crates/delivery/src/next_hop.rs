@@ -2,6 +2,9 @@
 //!
 //! A connection comes back into the pool only after a clean end: every reply read, nothing pending, no transaction open. It is used again
 //! until it has been idle for too long, has carried enough messages, or has seen enough refusals; whatever is in doubt is closed.
+//!
+//! RSET and QUIT are said by tasks of their own, so that nobody waits for a next hop that does not answer them. Meanwhile a connection is
+//! in nobody's hands and not in the pool, and still counts as open.
 
 mod connection;
 mod fault;
@@ -19,7 +22,7 @@ use mx6_runtime::{Deadline, sleep, spawn};
 pub use transaction::ADDED_OCTETS_ALLOWANCE;
 pub(crate) use transaction::SmtpTransaction;
 
-use connection::Connection;
+use connection::{Connection, QUIT_TIMEOUT};
 use fault::Fault;
 use host::Host;
 
@@ -33,6 +36,8 @@ pub(crate) struct NextHops {
     hosts: Vec<Host>,
     closed: Cell<bool>,
     has_reaper: Cell<bool>,
+    /// Each task that says RSET or QUIT holds a clone.
+    farewells: Rc<()>,
 }
 
 /// The counters while they count.
@@ -58,6 +63,7 @@ impl NextHops {
             hosts: next_hops.iter().map(Host::new).collect(),
             closed: Cell::new(false),
             has_reaper: Cell::new(false),
+            farewells: Rc::default(),
         }
     }
 
@@ -73,7 +79,7 @@ impl NextHops {
     fn take_idle(&self, host: &Host) -> Option<Connection> {
         while let Some(mut connection) = host.pop_idle() {
             if connection.idle() >= self.config.idle_timeout {
-                farewell(connection);
+                self.farewell(connection);
             } else if connection.is_alive() {
                 count(&self.counters.reused);
                 return Some(connection);
@@ -100,13 +106,40 @@ impl NextHops {
             return;
         }
         if worn || self.closed.get() || host.idle() >= config.idle_max {
-            farewell(connection);
+            self.farewell(connection);
             return;
         }
         host.push_idle(connection);
         if !self.has_reaper.replace(true) {
             spawn("next hop pool", reap(Rc::downgrade(self), config.idle_timeout));
         }
+    }
+
+    /// Ends the mail transaction on a connection and then keeps it, without anybody waiting for it. One that has said what nobody asked
+    /// for, or does not answer RSET as it should, is closed: it could take the reply to one command for that to another.
+    fn release(self: &Rc<Self>, host: usize, mut connection: Connection) {
+        if self.closed.get() {
+            // QUIT ends the mail transaction too (RFC 5321 §4.1.1.10).
+            self.farewell(connection);
+        } else if connection.is_alive() {
+            let (next_hops, farewell) = (self.clone(), self.farewells.clone());
+            spawn("next hop RSET", async move {
+                let until = Deadline::after(next_hops.config.command_timeout);
+                if connection.reset(until).await.is_ok() {
+                    next_hops.put_back(host, connection);
+                }
+                drop(farewell);
+            });
+        }
+    }
+
+    /// QUIT, without anybody waiting for it.
+    fn farewell(&self, connection: Connection) {
+        let farewell = self.farewells.clone();
+        spawn("next hop QUIT", async move {
+            connection.quit().await;
+            drop(farewell);
+        });
     }
 
     /// Connects to every host and sees what it offers; the connections stay in the pool.
@@ -127,11 +160,20 @@ impl NextHops {
         join_all(probes).await
     }
 
-    /// Says QUIT on all idle connections and keeps none from now on.
+    /// The smallest `SIZE` in octets, each host by what it offered last.
+    pub(crate) fn size_max(&self) -> Option<u64> {
+        self.hosts.iter().filter_map(Host::size_max).min()
+    }
+
+    /// Says QUIT on all idle connections and keeps none from now on. Waits a moment for those on which RSET or QUIT is being said.
     pub(crate) async fn quit(&self) {
         self.closed.set(true);
+        let until = Deadline::after(DRAIN_TIMEOUT);
         let idle = self.hosts.iter().flat_map(|host| std::iter::from_fn(|| host.pop_idle()));
         join_all(idle.map(Connection::quit)).await;
+        while Rc::strong_count(&self.farewells) > 1 && !until.has_passed() {
+            sleep(DRAIN_INTERVAL).await;
+        }
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -159,7 +201,7 @@ async fn reap(next_hops: Weak<NextHops>, idle_timeout: Duration) {
         let Some(next_hops) = next_hops.upgrade() else { return };
         for host in &next_hops.hosts {
             while let Some(connection) = host.pop_expired(&next_hops.config) {
-                farewell(connection);
+                next_hops.farewell(connection);
             }
         }
         if !next_hops.has_idle() {
@@ -169,9 +211,7 @@ async fn reap(next_hops: Weak<NextHops>, idle_timeout: Duration) {
     }
 }
 
-/// QUIT, without anybody waiting for it.
-fn farewell(connection: Connection) {
-    spawn("next hop QUIT", connection.quit());
-}
-
+/// For a RSET that is answered and the QUIT after it.
+const DRAIN_TIMEOUT: Duration = QUIT_TIMEOUT.saturating_mul(2);
+const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 const REAP_INTERVAL_MIN: Duration = Duration::from_millis(10);

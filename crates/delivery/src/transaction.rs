@@ -38,19 +38,19 @@ impl Delivery {
         Delivery { place }
     }
 
-    /// The smallest `SIZE` in octets that the next hops offer now; none when none of them can be reached or has a limit. Connects to
-    /// each; the connections stay in the pool.
+    /// The smallest `SIZE` in octets that the next hops offer; none when none of those that were ever reached has a limit. Connects to
+    /// each; the connections stay in the pool. One that cannot be reached now counts with what it offered last: it will be back.
     pub async fn learn_limits(&self) -> Option<u64> {
         match &self.place {
             Place::Smtp(next_hops) => {
-                let probes = next_hops.probe().await;
-                probes.iter().filter_map(|probe| probe.offered.ok()?.size_max).min()
+                next_hops.probe().await;
+                next_hops.size_max()
             }
             Place::Maildir { .. } | Place::Discard => None,
         }
     }
 
-    /// As [`Delivery::learn_limits`], told host by host, with the reason where one cannot be used: for a look before serving. Empty
+    /// What the next hops offer now, told host by host, with the reason where one cannot be used: for a look before serving. Empty
     /// when there are no next hops.
     pub async fn probe(&self) -> Vec<Probe> {
         match &self.place {
@@ -72,7 +72,8 @@ impl Delivery {
         Transaction { way, route: Route::default() }
     }
 
-    /// Drain: QUIT on all idle connections, and none is kept from now on. Transactions under way go on.
+    /// Drain: QUIT on all idle connections, and none is kept from now on. Transactions under way go on. Waits a few seconds at most, also
+    /// for connections that were given back and not yet answered RSET.
     pub async fn quit(&self) {
         if let Place::Smtp(next_hops) = &self.place {
             next_hops.quit().await;
@@ -149,10 +150,11 @@ impl Transaction {
         }
     }
 
-    /// Gives the connection back while the client takes its time; what was said is said again in [`Transaction::deliver`].
-    pub async fn release(&mut self) {
+    /// Gives the connection back while the client takes its time; what was said is said again in [`Transaction::deliver`]. Does not
+    /// wait: a task of the shard says RSET, and puts the connection into the pool when that was answered.
+    pub fn release(&mut self) {
         if let Way::Smtp(transaction) = &mut self.way {
-            transaction.release().await;
+            transaction.release();
         }
     }
 
@@ -173,9 +175,9 @@ impl Transaction {
         }
     }
 
-    /// Ends the transaction without a message (RSET); the connection goes back into the pool.
-    pub async fn abandon(mut self) {
-        self.release().await;
+    /// Ends the transaction without a message; the connection goes back into the pool as with [`Transaction::release`].
+    pub fn abandon(mut self) {
+        self.release();
     }
 
     /// How far the last step came and over what, for records.

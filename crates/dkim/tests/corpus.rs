@@ -37,7 +37,7 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
 fn cases() {
     let corpus = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora/dkim"));
     let Ok(cases) = std::fs::read(corpus.join("cases.json")) else {
-        println!("no corpus in {}: skipped", corpus.display());
+        println!("SKIPPED: no corpus in {}", corpus.display());
         return;
     };
     let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();

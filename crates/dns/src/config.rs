@@ -96,9 +96,11 @@ impl DnsConfig {
         }
     }
 
+    /// Whether names can be looked up with this.
+    ///
     /// # Errors
     /// [`DnsError::NoServers`], [`DnsError::TooManyServers`].
-    pub(crate) fn check(&self) -> Result<(), DnsError> {
+    pub fn check(&self) -> Result<(), DnsError> {
         match self.servers.len() {
             0 if self.zone.is_none() => Err(DnsError::NoServers),
             count if count > SERVERS_MAX => Err(DnsError::TooManyServers(count)),

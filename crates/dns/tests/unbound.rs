@@ -87,7 +87,7 @@ fn unbound() -> Option<Unbound> {
         .into_iter()
         .find(|path| Path::new(path).exists());
     let Some(program) = program else {
-        println!("unbound is not installed: skipped");
+        println!("SKIPPED: unbound is not installed");
         return None;
     };
     let directory = tempfile::tempdir().unwrap();

@@ -47,6 +47,16 @@ impl MessageAuth {
         }
     }
 
+    /// Whether the client has a PTR record with a valid target; within the 10 s of [`MessageAuth::iprev`], whose query it shares.
+    pub async fn ptr(&self, client: IpAddr) -> PtrState {
+        let answer = self.dns.ptr(client.to_canonical(), Deadline::after(IPREV_DEADLINE)).await;
+        match &answer.lookup {
+            Lookup::Found(targets) if !valid_targets(targets).is_empty() => PtrState::Exists,
+            Lookup::Found(_) | Lookup::NoData | Lookup::NxDomain => PtrState::Missing,
+            Lookup::Failed(_) => PtrState::TempFail,
+        }
+    }
+
     /// Looks for a name that resolves to `client`: first in the caches, then all the others at once.
     async fn confirm(&self, client: IpAddr, names: &[String], deadline: Deadline) -> Forward {
         let mut forward = Forward::default();

@@ -107,7 +107,8 @@ impl MessageAuth {
 }
 
 /// Where an answer came from, in the words of the facts.
-fn cache_state(source: Source) -> CacheState {
+#[must_use]
+pub fn cache_state(source: Source) -> CacheState {
     match source {
         Source::Cache | Source::Zone => CacheState::Hit,
         Source::Network => CacheState::Miss,

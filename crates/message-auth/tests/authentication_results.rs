@@ -15,7 +15,7 @@ use proptest::prelude::*;
 fn ids_of_the_corpus() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora/smtp/authentication_results.json");
     let Ok(corpus) = std::fs::read(path) else {
-        println!("no corpus at {path}: skipped");
+        println!("SKIPPED: no corpus at {path}");
         return;
     };
     let corpus: serde_json::Value = serde_json::from_slice(&corpus).unwrap();
@@ -67,6 +67,7 @@ fn facts() -> Facts {
             cache: CacheState::Hit,
         },
         dkim: Vec::new(),
+        dkim_cache: CacheState::Unused,
         dmarc: Dmarc {
             result: MethodResult::Pass,
             policy: DmarcPolicy::Reject,

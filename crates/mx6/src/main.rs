@@ -87,12 +87,13 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve { config, options } => serve(config, *options),
         Command::CheckConfig { config, options } => check_config(config, *options).map_err(failure(EX_CONFIG)),
         Command::Explain { config, client_ip, helo, mail_from, rcpt_to, json, options, message } => {
-            let explained = read(&message).and_then(|message| {
-                let options = options.over_file(config.as_deref())?;
-                let question = mx6_server::Question { client: client_ip, helo, mail_from, rcpt_to, message };
-                Ok(mx6_server::explain(&options, question)?)
-            });
-            let explanation = explained.map_err(failure(EX_DATAERR))?;
+            let message = read(&message).map_err(failure(EX_DATAERR))?;
+            let options = options.over_file(config.as_deref()).map_err(|error| failure(EX_CONFIG)(error.into()))?;
+            let question = mx6_server::Question { client: client_ip, helo, mail_from, rcpt_to, message };
+            let explanation = mx6_server::explain(&options, question).map_err(|error| {
+                let code = error.exit_code();
+                failure(code)(error.into())
+            })?;
             if json {
                 println!("{}", explanation.to_json());
             } else {

@@ -3,12 +3,24 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// The address that rules, records and replies speak of: IPv4-mapped IPv6 (RFC 4291 §2.5.5.2) is IPv4.
 #[must_use]
 pub fn canonical_address(address: IpAddr) -> IpAddr {
     address.to_canonical()
+}
+
+/// The network of canonical addresses that `network` means: one inside `::ffff:0:0/96` is IPv4, as its clients are.
+#[must_use]
+pub fn canonical_network(network: IpNet) -> IpNet {
+    match network {
+        IpNet::V6(mapped) if mapped.prefix_len() >= 96 => match mapped.network().to_ipv4_mapped() {
+            Some(address) => Ipv4Net::new(address, mapped.prefix_len() - 96).map_or(network, IpNet::V4),
+            None => network,
+        },
+        _ => network,
+    }
 }
 
 /// A partner known by its network; skips the three rules, nothing else.
@@ -44,7 +56,7 @@ impl FromStr for Connector {
         if network.trunc() != network {
             return Err(ConnectorError::HostBits { given: text.to_owned(), network: network.trunc() });
         }
-        Ok(Connector { network })
+        Ok(Connector { network: canonical_network(network) })
     }
 }
 
@@ -90,13 +102,20 @@ mod tests {
 
     #[test]
     fn who_is_gated() {
-        let connectors = ["2001:db8:1::/48".parse().unwrap(), "192.0.2.7".parse().unwrap()];
+        let connectors = [
+            "2001:db8:1::/48".parse().unwrap(),
+            "192.0.2.7".parse().unwrap(),
+            "::ffff:198.51.100.0/120".parse().unwrap(),
+        ];
         for (address, gated, connector) in [
             ("2001:db8:2::1", true, false),
             ("2001:db8:1:ffff::1", false, true),
             ("::ffff:192.0.2.1", false, false),
             ("::ffff:192.0.2.7", false, true),
             ("192.0.2.1", false, false),
+            ("198.51.100.9", false, true),
+            ("::ffff:198.51.100.9", false, true),
+            ("198.51.101.9", false, false),
             ("::1", true, false),
             ("fe80::1", true, false),
             ("fd00::1", true, false),

@@ -197,6 +197,8 @@ pub struct Facts {
     pub spf: Spf,
     /// DKIM, one per signature looked at; empty when there was none.
     pub dkim: Vec<Dkim>,
+    /// Where the keys came from.
+    pub dkim_cache: CacheState,
     /// DMARC.
     pub dmarc: Dmarc,
 }

@@ -36,6 +36,18 @@ pub enum RecipientClass {
     Exempt,
 }
 
+impl RecipientClass {
+    /// The word in records.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            RecipientClass::Enforced => "enforced",
+            RecipientClass::Monitored => "monitored",
+            RecipientClass::Exempt => "exempt",
+        }
+    }
+}
+
 /// What the gate said to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {
@@ -113,17 +125,22 @@ impl Gate {
         }
     }
 
-    /// Rule 3 for a recipient: reverse DNS of the client.
+    /// What reverse DNS comes to by the gate's kind of it. In mode `exists` that is [`Iprev::ptr`] alone.
     #[must_use]
-    pub fn reverse_dns(&self, client: &Client, class: RecipientClass, iprev: &Iprev) -> Ruling {
-        let state = match (self.ptr, iprev.ptr, iprev.result) {
+    pub fn reverse_dns_state(&self, iprev: &Iprev) -> PtrState {
+        match (self.ptr, iprev.ptr, iprev.result) {
             (_, PtrState::TempFail, _) => PtrState::TempFail,
             (PtrMode::Exists, state, _) => state,
             (PtrMode::Fcrdns, PtrState::Missing, _) => PtrState::Missing,
             (PtrMode::Fcrdns, PtrState::Exists, MethodResult::Pass) => PtrState::Exists,
             (PtrMode::Fcrdns, PtrState::Exists, MethodResult::TempError) => PtrState::TempFail,
             (PtrMode::Fcrdns, PtrState::Exists, _) => PtrState::Missing,
-        };
+        }
+    }
+
+    /// Rule 3 for a recipient: reverse DNS of the client, as [`Gate::reverse_dns_state`] has it.
+    #[must_use]
+    pub fn reverse_dns(&self, client: &Client, class: RecipientClass, state: PtrState) -> Ruling {
         match state {
             PtrState::Exists => Ruling::ACCEPT,
             PtrState::Missing => Ruling::objection(class, Rule::ReverseDns, replies::no_reverse_dns(client.address())),
@@ -170,4 +187,4 @@ impl Gate {
 }
 
 /// RFC 5321 §6.3: a loop is assumed beyond this many Received fields.
-const RECEIVED_FIELDS_MAX: usize = 50;
+pub const RECEIVED_FIELDS_MAX: usize = 50;

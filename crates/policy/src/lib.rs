@@ -13,7 +13,7 @@ mod gate;
 mod replies;
 mod rule;
 
-pub use client::{Client, Connector, ConnectorError, canonical_address};
+pub use client::{Client, Connector, ConnectorError, canonical_address, canonical_network};
 pub use directory::{Directory, DirectoryError, DomainMode};
-pub use gate::{EndOfData, Gate, Mode, PtrMode, RecipientClass, Ruling};
+pub use gate::{EndOfData, Gate, Mode, PtrMode, RECEIVED_FIELDS_MAX, RecipientClass, Ruling};
 pub use rule::{Rule, Stage};

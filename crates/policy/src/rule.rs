@@ -31,6 +31,8 @@ pub enum Rule {
     Storage,
     /// The next hop or the store refused, failed, or left the outcome unknown.
     Delivery,
+    /// The client ended the transaction, or was lost, after the recipient was accepted and before the message was complete.
+    Abandoned,
     /// No rule objected and the message was taken over.
     Accepted,
 }
@@ -54,6 +56,7 @@ impl Rule {
             Rule::MemoryBudget => "memory-budget",
             Rule::Storage => "storage",
             Rule::Delivery => "delivery",
+            Rule::Abandoned => "abandoned",
             Rule::Accepted => "accepted",
         }
     }

@@ -51,6 +51,7 @@ fn facts(spf: MethodResult, dkim: &[MethodResult]) -> Facts {
                 testing: false,
             })
             .collect(),
+        dkim_cache: CacheState::Unused,
         dmarc: Dmarc {
             result: MethodResult::None,
             policy: DmarcPolicy::None,
@@ -117,13 +118,13 @@ fn reverse_dns() {
         (PtrMode::Fcrdns, PtrState::TempFail, TempError, FAILED),
     ] {
         let gate = gate(Mode::Enforce, ptr_mode);
-        let facts = iprev(state, result);
-        let enforced = gate.reverse_dns(&client(IPV6), RecipientClass::Enforced, &facts);
-        assert_eq!(wire(&enforced), expected, "{ptr_mode:?} {state:?} {result:?}");
-        let monitored = gate.reverse_dns(&client(IPV6), RecipientClass::Monitored, &facts);
+        let state = gate.reverse_dns_state(&iprev(state, result));
+        let enforced = gate.reverse_dns(&client(IPV6), RecipientClass::Enforced, state);
+        assert_eq!(wire(&enforced), expected, "{ptr_mode:?} {result:?}");
+        let monitored = gate.reverse_dns(&client(IPV6), RecipientClass::Monitored, state);
         assert_eq!(monitored.verdict, Verdict::Accept);
         assert_eq!(monitored.would.is_some(), !expected.is_empty());
-        let exempt = gate.reverse_dns(&client("192.0.2.1"), RecipientClass::Exempt, &facts);
+        let exempt = gate.reverse_dns(&client("192.0.2.1"), RecipientClass::Exempt, state);
         assert_eq!((exempt.verdict, exempt.would), (Verdict::Accept, None));
     }
 }

@@ -98,6 +98,15 @@ impl Stream {
     /// # Errors
     /// The kernel's; `WriteZero` when it takes nothing.
     pub async fn write_all_vectored(&mut self, slices: &[&[u8]]) -> io::Result<()> {
+        self.write_all_counted(slices, &mut 0).await
+    }
+
+    /// As [`Stream::write_all_vectored`]; `taken` grows by the octets that the kernel took, and is exact also when this fails or is
+    /// dropped midway: a system call that fails has taken nothing.
+    ///
+    /// # Errors
+    /// The kernel's; `WriteZero` when it takes nothing.
+    pub async fn write_all_counted(&mut self, slices: &[&[u8]], taken: &mut u64) -> io::Result<()> {
         let mut rest = Rest { slices, skip: 0 };
         while rest.trim() {
             self.turns.give_way().await;
@@ -112,6 +121,7 @@ impl Stream {
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            *taken += written as u64;
             rest.advance(written);
         }
         Ok(())

@@ -30,7 +30,7 @@ fn limit_memlock(octets: u64) -> std::io::Result<()> {
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("not root: skipped");
+        println!("SKIPPED: not root");
     }
     root
 }

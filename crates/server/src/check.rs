@@ -1,8 +1,11 @@
 //! `check-config`: reads and checks everything that `serve` would use, and never binds a port.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mx6_delivery::Target;
 use mx6_dns::{DnsConfig, DnsError, Zone};
+use mx6_telemetry::LogTarget;
 
 use crate::config::NameSource;
 use crate::{Config, ConfigError, Options};
@@ -23,6 +26,37 @@ pub enum CheckError {
     /// Resolvers or zone file.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// A folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+/// A folder that is written to does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("{option}: {path} is not a folder; create it, or name another", path = path.display())]
+pub struct FolderError {
+    option: &'static str,
+    path: PathBuf,
+}
+
+/// Whether the folders that are written to exist. A Maildir is made by `serve`, the folder above it is not.
+///
+/// # Errors
+/// The first that does not exist.
+pub(crate) fn check_folders(config: &Config) -> Result<(), FolderError> {
+    let folder = |option, path: &Path| {
+        // A relative path of one part lies in the working directory.
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        if path.is_dir() { Ok(()) } else { Err(FolderError { option, path: path.to_owned() }) }
+    };
+    folder("--spill-dir", &config.spill_dir)?;
+    if let LogTarget::File(path) = &config.log {
+        folder("--log", path.parent().unwrap_or(Path::new("/")))?;
+    }
+    if let Target::Maildir(path) = &config.target {
+        folder("--deliver maildir:", path.parent().unwrap_or(Path::new("/")))?;
+    }
+    Ok(())
 }
 
 /// Checks `options`: every value, the zone file, the resolvers' addresses, the cores.
@@ -32,6 +66,7 @@ pub enum CheckError {
 pub fn check(options: Options) -> Result<CheckReport, CheckError> {
     let config = options.check()?;
     dns_config(&config.names, config.dns_timeout)?;
+    check_folders(&config)?;
     Ok(CheckReport { lines: summary(&config) })
 }
 
@@ -39,13 +74,17 @@ pub fn check(options: Options) -> Result<CheckReport, CheckError> {
 ///
 /// # Errors
 /// If the zone file or /etc/resolv.conf cannot be used.
-pub(crate) fn dns_config(names: &NameSource, query_timeout: Duration) -> Result<DnsConfig, DnsError> {
-    let config = match names {
+pub(crate) fn dns_config(names: &NameSource, query_timeout: Option<Duration>) -> Result<DnsConfig, DnsError> {
+    let mut config = match names {
         NameSource::Servers(servers) => DnsConfig { servers: servers.clone(), ..DnsConfig::default() },
         NameSource::System => DnsConfig::from_resolv_conf(std::path::Path::new("/etc/resolv.conf"))?,
         NameSource::Zone(path) => DnsConfig { zone: Some(Zone::load(path)?), ..DnsConfig::default() },
     };
-    Ok(DnsConfig { query_timeout, ..config })
+    if let Some(query_timeout) = query_timeout {
+        config.query_timeout = query_timeout;
+    }
+    config.check()?;
+    Ok(config)
 }
 
 fn summary(config: &Config) -> Vec<String> {

@@ -48,7 +48,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
         connection.linger().await;
     }
     if let Some(transaction) = connection.transaction.take() {
-        transaction.abandon();
+        transaction.abandon(&connection.peer);
     }
 }
 
@@ -92,6 +92,7 @@ struct Connection {
     in_body: bool,
     alarm: Alarm,
     stopped: Pin<Box<Stopped>>,
+    cut_off: Pin<Box<Stopped>>,
     stopping: bool,
     last_octets_ms: u64,
 }
@@ -103,24 +104,29 @@ enum Wake {
     Deadline,
     Stalled,
     Stopping,
+    CutOff,
 }
 
 impl Connection {
     fn new(shard: Rc<Shard>, stream: Stream, client: Client) -> Connection {
         let now_ms = mx6_runtime::now_ms();
-        let auth = shard.auth.clone();
         let address = client.address();
+        let (auth, auth_ptr) = (shard.auth.clone(), shard.auth.clone());
+        let iprev = Pending::start("reverse DNS", async move { auth.iprev(address).await });
+        let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
         let peer = Peer {
             client,
             session_id: shard.next_session_id(),
             helo: String::new(),
             with_esmtp: false,
-            iprev: Pending::start("reverse DNS", async move { auth.iprev(address).await }),
+            ptr,
+            iprev,
             accepted_at_ms: now_ms,
         };
         Connection {
             session: Session::new(shard.session_config(), now_ms),
             stopped: Box::pin(shard.stop.stopped()),
+            cut_off: Box::pin(shard.cut_off.stopped()),
             shard,
             stream,
             peer,
@@ -166,10 +172,16 @@ impl Connection {
             Wake::Deadline => self.session.on_deadline(mx6_runtime::now_ms()),
             Wake::Stalled => {
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.release_next_hop().await;
+                    transaction.release_next_hop();
                 }
             }
             Wake::Stopping => self.stopping = true,
+            Wake::CutOff => {
+                // Between commands this says 421; in the middle of a message there is no place for a reply.
+                self.session.shutdown();
+                self.flush().await?;
+                return Ok(None);
+            }
         }
         self.advance(buffer, filled).await
     }
@@ -183,13 +195,17 @@ impl Connection {
             _ => u64::MAX,
         };
         let mut read = pin!(self.stream.read(buffer));
-        let (alarm, stopped, stopping) = (&mut self.alarm, &mut self.stopped, self.stopping);
+        let (alarm, stopping) = (&mut self.alarm, self.stopping);
+        let (stopped, cut_off) = (&mut self.stopped, &mut self.cut_off);
         poll_fn(|cx| {
             if let Poll::Ready(result) = read.as_mut().poll(cx) {
                 return Poll::Ready(result.map(|octets| if octets == 0 { Wake::Ended } else { Wake::Octets(octets) }));
             }
             if !stopping && stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Stopping));
+            }
+            if stopping && cut_off.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Wake::CutOff));
             }
             if alarm.poll(cx, deadline_ms.min(stall_ms)).is_ready() {
                 let wake = if deadline_ms <= stall_ms { Wake::Deadline } else { Wake::Stalled };
@@ -251,7 +267,7 @@ impl Connection {
             }
             Notice::TransactionReset => {
                 if let Some(transaction) = self.transaction.take() {
-                    transaction.abandon();
+                    transaction.abandon(&self.peer);
                 }
             }
         }

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use mx6_dkim::{BodyHash, Header, KeyAnswer, Verification};
 use mx6_dns::Source;
 use mx6_message_auth::MessageAuth;
-use mx6_policy::facts::{Dkim, Facts, Iprev, Spf};
+use mx6_policy::facts::{CacheState, Dkim, Facts, Iprev, Spf};
 
 use crate::hash_batch::HashBatch;
-use crate::limits::HASH_STAGED_OCTETS_MAX;
+use crate::limits::HASH_PORTION_OCTETS;
 use crate::pending::Pending;
 
 /// What a message shows while it arrives. The header block is kept, the body only passes by.
@@ -37,9 +38,7 @@ impl Evaluation {
     }
 
     /// The header block is complete: signatures are parsed, keys and the DMARC record looked up while the body arrives.
-    ///
-    /// `cold`: SPF is still being looked up, so the sender's other records are hardly in a cache either.
-    pub(crate) fn header_complete(&mut self, auth: &MessageAuth, cold: bool) {
+    pub(crate) fn header_complete(&mut self, auth: &MessageAuth) {
         let header = Header::parse(&self.header);
         self.received_fields = mx6_message_auth::received_count(&header);
         if header.named("DKIM-Signature").next().is_some() {
@@ -49,22 +48,26 @@ impl Evaluation {
             let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
             self.signed = Some(Signed { verification: Rc::new(RefCell::new(verification)), keys });
         }
-        let cold = cold || self.signed.as_ref().is_some_and(|signed| signed.keys.known().is_none());
-        if cold {
+        if auth.prefetch_dmarc(&header).now_or_never().is_none() {
             let (auth, block) = (auth.clone(), self.header.clone());
             mx6_runtime::spawn("DMARC", async move { auth.prefetch_dmarc(&Header::parse(&block)).await });
         }
     }
 
-    /// Octets of the body. Waits for the hash batch only when much is staged.
+    /// Octets of the body. Waits for the shard's hash batch once a portion is staged; false if that failed.
     pub(crate) async fn body_octets(&mut self, octets: &[u8], batch: &Rc<HashBatch>) -> bool {
         let Some(signed) = &self.signed else { return true };
-        let staged = {
-            let mut verification = signed.verification.borrow_mut();
-            verification.body(octets);
-            verification.body_hashes().iter().map(BodyHash::staged).sum::<usize>()
-        };
-        staged <= HASH_STAGED_OCTETS_MAX || batch.advance(&signed.verification).await
+        for portion in octets.chunks(HASH_PORTION_OCTETS) {
+            let staged = {
+                let mut verification = signed.verification.borrow_mut();
+                verification.body(portion);
+                verification.body_hashes().iter().map(BodyHash::staged).max().unwrap_or_default()
+            };
+            if staged >= HASH_PORTION_OCTETS / 2 && !batch.advance(&signed.verification).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// The header block as received.
@@ -91,16 +94,21 @@ impl Evaluation {
         spf: &mut Pending<Spf>,
         batch: &Rc<HashBatch>,
     ) -> Option<Facts> {
-        let dkim = self.dkim(batch).await?;
+        let (dkim, dkim_cache) = self.dkim(batch).await?;
         let iprev = iprev.get().await?.clone();
         let spf = spf.get().await?.clone();
         let header = Header::parse(&self.header);
         let dmarc = auth.dmarc(&header, &spf, &dkim).await;
-        Some(Facts { client, iprev, spf, dkim, dmarc })
+        Some(Facts { client, iprev, spf, dkim, dkim_cache, dmarc })
     }
 
-    async fn dkim(&mut self, batch: &Rc<HashBatch>) -> Option<Vec<Dkim>> {
-        let Some(signed) = &mut self.signed else { return Some(Vec::new()) };
+    /// How long the keys took to look up, in milliseconds.
+    pub(crate) fn keys_elapsed_ms(&self) -> u64 {
+        self.signed.as_ref().map_or(0, |signed| signed.keys.elapsed_ms())
+    }
+
+    async fn dkim(&mut self, batch: &Rc<HashBatch>) -> Option<(Vec<Dkim>, CacheState)> {
+        let Some(signed) = &mut self.signed else { return Some((Vec::new(), CacheState::Unused)) };
         signed.verification.borrow_mut().end_of_body();
         if !batch.advance(&signed.verification).await {
             return None;
@@ -111,7 +119,8 @@ impl Evaluation {
             found.map_or(KeyAnswer::TempFail, |(_, key, _)| key.clone())
         };
         let results = signed.verification.borrow_mut().finish(key);
-        Some(MessageAuth::dkim_facts(results))
+        let sources = keys.iter().map(|(.., source)| mx6_message_auth::cache_state(*source));
+        Some((MessageAuth::dkim_facts(results), sources.fold(CacheState::Unused, CacheState::and)))
     }
 }
 

@@ -61,6 +61,18 @@ pub enum ExplainError {
     Lost,
 }
 
+impl ExplainError {
+    /// The exit code, by sysexits.h: 78 for the configuration, 65 for the envelope or message, 70 for a fault of ours.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ExplainError::Config(_) | ExplainError::Dns(_) => 78,
+            ExplainError::Session(_) => 65,
+            ExplainError::MessageAuth(_) | ExplainError::Runtime(_) | ExplainError::Lost => 70,
+        }
+    }
+}
+
 /// Every fact and what follows from it.
 #[derive(Debug)]
 pub struct Explanation {
@@ -85,13 +97,14 @@ pub fn explain(options: &Options, question: Question) -> Result<Explanation, Exp
     let names = options.name_source()?;
     let dns = dns_config(&names, options.dns_timeout()?)?;
     let sizes = options.cache_octets()?;
+    let size_limit = options.checked_size_limit()?;
     let hostname = options.hostname.clone().unwrap_or_else(|| "localhost".to_owned());
     let auth_config = AuthConfig { authserv_id: hostname.clone(), hostname, further_ids: Vec::new() };
     let client = Client::new(question.client, &connectors);
     mx6_runtime::run_local(async move || {
         let dns = Dns::new(&dns, Caches::new(&sizes.dns()))?;
         let auth = MessageAuth::new(dns, MessageAuthCaches::new(&sizes.message_auth()), auth_config)?;
-        Pipeline { gate, client, auth }.run(&question, names).await
+        Pipeline { gate, client, auth, size_limit }.run(&question, names).await
     })?
 }
 
@@ -99,6 +112,7 @@ struct Pipeline {
     gate: Gate,
     client: Client,
     auth: MessageAuth,
+    size_limit: u64,
 }
 
 /// What the session asked about, kept until all of it is known.
@@ -113,7 +127,7 @@ impl Pipeline {
     async fn run(mut self, question: &Question, names: NameSource) -> Result<Explanation, ExplainError> {
         let batch = HashBatch::new(Counters::default());
         let mut asked = self.converse(question, &batch).await?;
-        let mut iprev = Pending::Known(self.auth.iprev(self.client.address()).await);
+        let mut iprev = Pending::known_at_once(self.auth.iprev(self.client.address()).await);
         let address = self.client.address();
         let facts = asked.evaluation.facts(&self.auth, address, &mut iprev, &mut asked.spf, &batch).await;
         let facts = facts.ok_or(ExplainError::Lost)?;
@@ -132,7 +146,7 @@ impl Pipeline {
             Ok(class) => class,
             Err(ruling) => return (None, Stage::Rcpt, ruling),
         };
-        let reverse_dns = self.gate.reverse_dns(&self.client, class, &facts.iprev);
+        let reverse_dns = self.gate.reverse_dns(&self.client, class, self.gate.reverse_dns_state(&facts.iprev));
         if reverse_dns.verdict != Verdict::Accept {
             return (Some(class), Stage::Rcpt, reverse_dns);
         }
@@ -146,7 +160,7 @@ impl Pipeline {
     }
 
     async fn converse(&self, question: &Question, batch: &Rc<HashBatch>) -> Result<Asked, ExplainError> {
-        let config = SessionConfig { hostname: "explain".into(), size_limit: 0, ..SessionConfig::default() };
+        let config = SessionConfig { size_limit: self.size_limit, ..SessionConfig::default() };
         let mut session = Session::new(Arc::new(config), 0);
         let octets = conversation(question);
         let mut input = octets.as_slice();
@@ -166,13 +180,13 @@ impl Pipeline {
                 Step::Octets(octets) => evaluation.header_octets(octets),
                 Step::Notice(Notice::HeaderComplete) => {
                     in_body = true;
-                    evaluation.header_complete(&self.auth, false);
+                    evaluation.header_complete(&self.auth);
                 }
                 Step::Notice(Notice::TransactionReset) => {}
                 Step::Question(asked) => {
                     match asked {
                         mx6_smtp::Question::Mail { reverse_path, .. } => {
-                            spf = Some(Pending::Known(self.spf(&question.helo, &reverse_path).await));
+                            spf = Some(Pending::known_at_once(self.spf(&question.helo, &reverse_path).await));
                         }
                         mx6_smtp::Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox) } => {
                             domain = Some(mailbox.domain.as_str().to_ascii_lowercase());
@@ -262,6 +276,7 @@ impl Explanation {
                 "domain": facts.dmarc.domain,
             },
             "verdict": self.verdict.word(),
+            "class": self.class.map(RecipientClass::word),
             "stage": self.stage.name(),
             "rule": self.rule.name(),
             "reply": self.reply(),
@@ -301,7 +316,7 @@ impl fmt::Display for Explanation {
         for dkim in &facts.dkim {
             let (domain, selector) = (&dkim.domain, &dkim.selector);
             write!(f, "dkim     {} d={domain} s={selector}: {}", dkim.result.word(), dkim.reason)?;
-            writeln!(f, " (TXT of {selector}._domainkey.{domain})")?;
+            writeln!(f, " (TXT of {selector}._domainkey.{domain}{})", answered(facts.dkim_cache))?;
         }
         let dmarc = &facts.dmarc;
         write!(f, "dmarc    {} p={} {}", dmarc.result.word(), dmarc.policy.word(), dmarc.domain)?;

@@ -22,7 +22,7 @@ mod serve;
 mod shard;
 mod transaction;
 
-pub use check::{CheckError, CheckReport, check};
+pub use check::{CheckError, CheckReport, FolderError, check};
 pub use config::{CacheOctets, Config, ConfigError, FileError, NameSource, Options};
 pub use explain::{ExplainError, Explanation, Question, explain};
 pub use mx6_runtime::StopFlag;

@@ -22,9 +22,7 @@ pub const CACHE_DKIM_MIB_DEFAULT: u64 = 32;
 /// One tebibyte in MiB: bounds every size given in MiB.
 pub const MEBIBYTES_MAX: u64 = 1 << 20;
 
-/// One query to one resolver.
-pub const DNS_TIMEOUT_MS_DEFAULT: u64 = 2_000;
-/// Shorter would fail over the sea.
+/// One query to one resolver: shorter would fail over the sea.
 pub const DNS_TIMEOUT_MS_MIN: u64 = 50;
 /// Longer than the deadline of a PTR lookup makes no sense.
 pub const DNS_TIMEOUT_MS_MAX: u64 = 10_000;
@@ -42,8 +40,10 @@ pub const COMMAND_BUFFER_OCTETS: usize = 2_048;
 pub const MESSAGE_BUFFER_OCTETS: usize = 64 << 10;
 /// *Shard*: message buffers kept for the next message.
 pub const MESSAGE_BUFFERS_KEPT: usize = 64;
-/// *Shard*: canonicalized octets a session may have waiting for the hash batch before it waits itself.
-pub const HASH_STAGED_OCTETS_MAX: usize = 64 << 10;
+/// Octets of a body that are canonicalized before the session waits for the shard's hash batch.
+pub const HASH_PORTION_OCTETS: usize = 32 << 10;
+/// Memory that a message takes besides its header block and body: read buffer, and two canonical bodies staged for hashing.
+pub const MESSAGE_OVERHEAD_OCTETS: usize = MESSAGE_BUFFER_OCTETS + 2 * HASH_PORTION_OCTETS;
 
 /// For the whole PROXY header.
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,5 +59,7 @@ pub const END_OF_DATA_TIMEOUT: Duration = Duration::from_secs(300);
 pub const BODY_STALL_MS: u64 = 2_000;
 /// After SIGTERM.
 pub const DRAIN_TIMEOUT_S_DEFAULT: u64 = 60;
+/// What is left after the drain timeout gets this long to hear its 421.
+pub const CUT_OFF_TIME: Duration = Duration::from_secs(2);
 /// How often the sizes that the next hops take are asked again.
 pub const NEXT_HOP_LIMITS_PERIOD: Duration = Duration::from_secs(60);

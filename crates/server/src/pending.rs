@@ -8,10 +8,16 @@ use futures_util::FutureExt;
 /// The answer to a lookup, now or later. The lookup belongs to the shard: it runs on when whoever asked leaves, so that its answer reaches
 /// the cache.
 pub(crate) enum Pending<T> {
-    Known(T),
-    Waiting(oneshot::Receiver<T>),
+    Known(Answered<T>),
+    Waiting(oneshot::Receiver<Answered<T>>),
     /// The lookup's task panicked.
     Lost,
+}
+
+/// An answer and how long it took, from the start of the lookup.
+pub(crate) struct Answered<T> {
+    answer: T,
+    elapsed_ms: u64,
 }
 
 impl<T: 'static> Pending<T> {
@@ -19,14 +25,21 @@ impl<T: 'static> Pending<T> {
     pub(crate) fn start(what: &'static str, lookup: impl Future<Output = T> + 'static) -> Pending<T> {
         let mut lookup: Pin<Box<dyn Future<Output = T>>> = Box::pin(lookup);
         if let Some(answer) = (&mut lookup).now_or_never() {
-            return Pending::Known(answer);
+            return Pending::known_at_once(answer);
         }
         let (sender, receiver) = oneshot::channel();
+        let started_ms = mx6_runtime::now_ms();
         mx6_runtime::spawn(what, async move {
+            let answer = lookup.await;
             // An error only says that nobody waits for the answer any more.
-            let _ = sender.send(lookup.await);
+            let _ = sender.send(Answered { answer, elapsed_ms: mx6_runtime::now_ms() - started_ms });
         });
         Pending::Waiting(receiver)
+    }
+
+    /// An answer that needs no lookup.
+    pub(crate) fn known_at_once(answer: T) -> Pending<T> {
+        Pending::Known(Answered { answer, elapsed_ms: 0 })
     }
 
     /// The answer; none if the lookup was lost to a panic.
@@ -40,8 +53,16 @@ impl<T: 'static> Pending<T> {
     /// The answer if it was awaited before, or was there at once.
     pub(crate) fn known(&self) -> Option<&T> {
         match self {
-            Pending::Known(answer) => Some(answer),
+            Pending::Known(answered) => Some(&answered.answer),
             Pending::Waiting(_) | Pending::Lost => None,
+        }
+    }
+
+    /// How long the lookup took, in milliseconds; 0 while the answer was not awaited.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        match self {
+            Pending::Known(answered) => answered.elapsed_ms,
+            Pending::Waiting(_) | Pending::Lost => 0,
         }
     }
 }

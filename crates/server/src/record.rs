@@ -1,8 +1,8 @@
 //! From what the server knows to the decision record of one recipient.
 
 use mx6_delivery::{Reuse, Route};
-use mx6_policy::facts::{Dkim, Dmarc, Iprev, Spf, SpfIdentity};
-use mx6_policy::{Rule, Stage};
+use mx6_policy::facts::{CacheState, Dkim, Dmarc, Iprev, Spf, SpfIdentity};
+use mx6_policy::{RecipientClass, Rule, Stage};
 use mx6_smtp::{Outcome, Reply, Verdict};
 use mx6_telemetry::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, SpfRecord};
 
@@ -21,6 +21,7 @@ pub(crate) struct About<'a> {
     pub(crate) mail_from: &'a str,
     pub(crate) rcpt_to: &'a str,
     pub(crate) domain: &'a str,
+    pub(crate) class: Option<RecipientClass>,
     pub(crate) size_octets: Option<u64>,
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct About<'a> {
 pub(crate) struct Known<'a> {
     pub(crate) iprev: Option<&'a Iprev>,
     pub(crate) spf: Option<&'a Spf>,
-    pub(crate) dkim: Option<&'a [Dkim]>,
+    pub(crate) dkim: Option<(&'a [Dkim], CacheState)>,
     pub(crate) dmarc: Option<&'a Dmarc>,
 }
 
@@ -37,7 +38,8 @@ pub(crate) struct Known<'a> {
 pub(crate) struct Decided<'a> {
     pub(crate) stage: Stage,
     pub(crate) rule: Rule,
-    pub(crate) verdict: &'a Verdict,
+    /// None: the transaction was abandoned.
+    pub(crate) verdict: Option<&'a Verdict>,
     pub(crate) would: Option<&'a Reply>,
     pub(crate) delivered: Option<(&'a Outcome, &'a Route)>,
 }
@@ -51,8 +53,9 @@ pub(crate) fn decision(
     durations: Durations,
 ) -> Decision {
     let (verdict, reply) = match (&decided.delivered, decided.verdict) {
-        (Some((outcome, _)), Verdict::Accept) => (outcome_verdict(outcome), outcome.reply().to_string()),
-        (_, verdict) => (verdict.word(), verdict.reply().map(Reply::to_string).unwrap_or_default()),
+        (Some((outcome, _)), Some(Verdict::Accept)) => (outcome_verdict(outcome), outcome.reply().to_string()),
+        (_, Some(verdict)) => (verdict.word(), verdict.reply().map(Reply::to_string).unwrap_or_default()),
+        (_, None) => ("none", String::new()),
     };
     Decision {
         unix_ms: unix_ms(),
@@ -64,6 +67,7 @@ pub(crate) fn decision(
         mail_from: about.mail_from.to_owned(),
         rcpt_to: about.rcpt_to.to_owned(),
         domain: about.domain.to_owned(),
+        class: about.class.map(RecipientClass::word),
         stage: decided.stage.name(),
         rule: decided.rule.name(),
         verdict,
@@ -73,14 +77,15 @@ pub(crate) fn decision(
         size_octets: about.size_octets,
         iprev: known.iprev.map(iprev_record),
         spf: known.spf.map(spf_record),
-        dkim: known.dkim.map(|dkim| dkim.iter().map(dkim_record).collect()),
+        dkim: known.dkim.map(|(dkim, _)| dkim.iter().map(dkim_record).collect()),
+        dkim_cache: known.dkim.map(|(_, cache)| cache.word()),
         dmarc: known.dmarc.map(dmarc_record),
         duration_ms: durations,
     }
 }
 
 /// The verdict that the client hears when delivery has the last word.
-pub(crate) fn outcome_verdict(outcome: &Outcome) -> &'static str {
+fn outcome_verdict(outcome: &Outcome) -> &'static str {
     let reply = outcome.reply();
     if reply.is_positive() {
         "accept"
@@ -134,5 +139,10 @@ fn dkim_record(dkim: &Dkim) -> DkimRecord {
 }
 
 fn dmarc_record(dmarc: &Dmarc) -> DmarcRecord {
-    DmarcRecord { result: dmarc.result.word(), policy: dmarc.policy.word(), domain: dmarc.domain.clone() }
+    DmarcRecord {
+        result: dmarc.result.word(),
+        policy: dmarc.policy.word(),
+        domain: dmarc.domain.clone(),
+        cache: dmarc.cache.word(),
+    }
 }

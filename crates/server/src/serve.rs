@@ -10,12 +10,12 @@ use mx6_message_auth::MessageAuthCaches;
 use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders};
 
-use crate::{Config, NameSource};
-use crate::check::dns_config;
+use crate::check::{FolderError, check_folders, dns_config};
 use crate::connection::ListenerKind;
 use crate::evaluation::unix_ms;
 use crate::limits;
 use crate::shard::{Shard, ShardParts};
+use crate::{Config, NameSource};
 
 /// The gate could not be started, or ended otherwise than it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +37,15 @@ pub enum ServeError {
     /// The Maildir.
     #[error("cannot deliver: {0}")]
     Deliver(#[source] std::io::Error),
+    /// A folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The decision log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A shard could not go on serving; the gate was drained.
+    #[error("{0}")]
+    Failed(String),
     /// A shard died.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -53,7 +59,8 @@ impl ServeError {
             ServeError::Preflight(preflight) => preflight.exit_code(),
             ServeError::Bind { .. } => 69,
             ServeError::Dns(_) => 78,
-            ServeError::Deliver(_) | ServeError::Log(_) => 73,
+            ServeError::Folder(_) | ServeError::Deliver(_) | ServeError::Log(_) => 73,
+            ServeError::Failed(_) => 70,
             ServeError::Shard(shard) => shard.exit_code(),
         }
     }
@@ -78,6 +85,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
     mx6_runtime::preflight(config.cores.cpus().len())?;
     let dns = dns_config(&config.names, config.dns_timeout)?;
     let shards = config.cores.cpus().len();
+    check_folders(&config)?;
     config.target.prepare().map_err(ServeError::Deliver)?;
     let listeners = bind_all(&config, shards)?;
     let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
@@ -112,22 +120,31 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
         })
     });
     let parts: Arc<Mutex<Vec<ShardParts>>> = Arc::new(Mutex::new(parts.collect()));
+    let failures: Arc<Mutex<Vec<String>>> = Arc::default();
+    let shard_failures = Arc::clone(&failures);
     let ended = mx6_runtime::run_shards(&cores, move |id| {
         let parts = Arc::clone(&parts);
+        let failures = Arc::clone(&shard_failures);
         async move {
             let mine = {
                 let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
                 parts.iter().position(|parts| parts.index == id.index).map(|at| parts.swap_remove(at))
             };
-            if let Some(mine) = mine {
-                Shard::run(mine).await;
+            if let Some(mine) = mine
+                && let Err(reason) = Shard::run(mine).await
+            {
+                failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{id}: {reason}"));
             }
         }
     });
     if let Err(error) = recorders.close() {
         eprintln!("mx6: the decision log was not written whole: {error}");
     }
-    Ok(ended?)
+    ended?;
+    match failures.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+        Some(failure) => Err(ServeError::Failed(failure)),
+        None => Ok(()),
+    }
 }
 
 /// For a gate that answers names from a file, which is one that somebody tries out.

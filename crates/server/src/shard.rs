@@ -50,12 +50,25 @@ pub(crate) struct Shard {
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
     pub(crate) stop: StopFlag,
+    /// Set when the drain timeout has passed.
+    pub(crate) cut_off: StopFlag,
     config: Arc<Config>,
     session_config: RefCell<Arc<SessionConfig>>,
     buffers: RefCell<Vec<Vec<u8>>>,
     open: Cell<usize>,
+    delivering: Cell<usize>,
+    failure: Cell<Option<String>>,
     sessions: Cell<u64>,
     process_id: u64,
+}
+
+/// Counts a delivery while it is under way.
+pub(crate) struct Delivering(Rc<Shard>);
+
+impl Drop for Delivering {
+    fn drop(&mut self) {
+        self.0.delivering.set(self.0.delivering.get() - 1);
+    }
 }
 
 /// Counts a connection while it is open.
@@ -70,15 +83,14 @@ impl Drop for Opened {
 
 impl Shard {
     /// Runs a shard until it was stopped and has drained.
-    pub(crate) async fn run(parts: ShardParts) {
-        let auth = match lookups(&parts) {
-            Ok(auth) => auth,
-            // What can be wrong with it was checked before the shards were started.
-            Err(error) => {
-                eprintln!("mx6: shard {}: {error}", parts.index);
-                return parts.stop.set();
-            }
-        };
+    ///
+    /// # Errors
+    /// If the shard cannot serve; the others were told to stop then.
+    pub(crate) async fn run(parts: ShardParts) -> Result<(), String> {
+        let auth = lookups(&parts).map_err(|error| {
+            parts.stop.set();
+            error.to_string()
+        })?;
         let listeners = parts.listeners;
         let config = parts.config;
         let shard = Rc::new(Shard {
@@ -98,6 +110,9 @@ impl Shard {
             config,
             buffers: RefCell::new(Vec::new()),
             open: Cell::new(0),
+            delivering: Cell::new(0),
+            failure: Cell::new(None),
+            cut_off: StopFlag::new(),
             sessions: Cell::new(0),
             process_id: parts.process_id,
         });
@@ -111,18 +126,31 @@ impl Shard {
             closer.close();
         }
         shard.drain().await;
+        shard.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Waits until the last connection has ended, within the drain timeout; then says QUIT to the pooled next-hop connections.
+    /// Waits until the last connection has ended, within the drain timeout. Deliveries are not cut off: their own deadline bounds them.
+    /// Then says QUIT to the pooled next-hop connections.
     async fn drain(&self) {
         let deadline = Deadline::after(self.config.drain_timeout);
         while self.open.get() > 0 && !deadline.has_passed() {
             mx6_runtime::sleep(DRAIN_POLL).await;
         }
         if self.open.get() > 0 {
-            eprintln!("mx6: shard {}: {} connections cut off at the drain timeout", self.index, self.open.get());
+            eprintln!("mx6: shard {}: drain timeout, {} connections are cut off", self.index, self.open.get());
+            self.cut_off.set();
+            let deadline = Deadline::after(limits::CUT_OFF_TIME);
+            while self.open.get() > 0 && (self.delivering.get() > 0 || !deadline.has_passed()) {
+                mx6_runtime::sleep(DRAIN_POLL).await;
+            }
         }
         self.delivery.quit().await;
+    }
+
+    /// Counts a delivery; it counts as under way until the token is dropped.
+    pub(crate) fn delivering(self: &Rc<Self>) -> Delivering {
+        self.delivering.set(self.delivering.get() + 1);
+        Delivering(Rc::clone(self))
     }
 
     /// Counts a connection; it counts as open until the token is dropped.
@@ -179,7 +207,8 @@ fn lookups(parts: &ShardParts) -> Result<MessageAuth, Box<dyn std::error::Error>
 
 fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig {
     let relayed = next_hops_take.map(|octets| octets.saturating_sub(mx6_delivery::ADDED_OCTETS_ALLOWANCE));
-    let size_limit = relayed.map_or(config.size_limit, |relayed| relayed.min(config.size_limit));
+    // 0 would mean no limit at all.
+    let size_limit = relayed.map_or(config.size_limit, |relayed| relayed.clamp(1, config.size_limit));
     SessionConfig { hostname: config.hostname.clone(), size_limit, ..SessionConfig::default() }
 }
 
@@ -191,7 +220,7 @@ async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
             }
             Err(error) if mx6_runtime::accept_is_fatal(&error) => {
                 if !shard.stop.is_set() {
-                    eprintln!("mx6: shard {}: {} is no longer served: {error}", shard.index, listener.local_addr());
+                    shard.failure.set(Some(format!("{} is no longer served: {error}", listener.local_addr())));
                     shard.stop.set();
                 }
                 return;

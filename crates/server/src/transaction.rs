@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use mx6_delivery::{Body, Sender};
 use mx6_dkim::Header;
 use mx6_message_auth::ReceivedParts;
-use mx6_policy::facts::{Facts, Iprev, MethodResult, Spf};
-use mx6_policy::{Client, EndOfData, RecipientClass, Rule, Ruling, Stage};
+use mx6_policy::facts::{Facts, Iprev, MethodResult, PtrState, Spf};
+use mx6_policy::{Client, EndOfData, Gate, PtrMode, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage};
 use mx6_runtime::Deadline;
 use mx6_smtp::{EnhancedCode, ForwardPath, MessageFault, Outcome, Reply, ReversePath, Verdict};
 use mx6_telemetry::{Counter, Durations};
@@ -27,8 +27,20 @@ pub(crate) struct Peer {
     pub(crate) session_id: String,
     pub(crate) helo: String,
     pub(crate) with_esmtp: bool,
+    /// Whether a PTR record exists: known earlier than whether it leads back. Absent when that was known at once.
+    pub(crate) ptr: Option<Pending<PtrState>>,
     pub(crate) iprev: Pending<Iprev>,
     pub(crate) accepted_at_ms: u64,
+}
+
+impl Peer {
+    /// Reverse DNS as `gate` wants it, as soon as it is known; none if the lookup was lost to a panic.
+    async fn reverse_dns_state(&mut self, gate: &Gate) -> Option<PtrState> {
+        match &mut self.ptr {
+            Some(ptr) if gate.ptr == PtrMode::Exists && self.iprev.known().is_none() => ptr.get().await.copied(),
+            _ => self.iprev.get().await.map(|iprev| gate.reverse_dns_state(iprev)),
+        }
+    }
 }
 
 /// An answer for the session.
@@ -56,15 +68,20 @@ struct Recipient {
     domain: String,
     class: RecipientClass,
     /// On trial: the objection at RCPT that was not enforced.
-    would: Option<Reply>,
+    would: Option<Objection>,
+    /// What the next hop took to answer, in milliseconds.
+    relay_ms: u64,
 }
+
+/// A rule that objects and its reply.
+type Objection = (Rule, Reply);
 
 struct Message {
     evaluation: Evaluation,
     body: Body,
     octets: u64,
     /// Why it cannot be taken whatever the gate says; its further octets are dropped.
-    trouble: Option<(Rule, Reply)>,
+    trouble: Option<Objection>,
 }
 
 impl Transaction {
@@ -113,12 +130,16 @@ impl Transaction {
         match self.judge_recipient(peer, domain.as_deref()).await {
             Ok((class, would)) => {
                 let domain = domain.unwrap_or_default();
-                self.relay_recipient(peer, Recipient { forward_path: path, domain, class, would }).await
+                let recipient = Recipient { forward_path: path, domain, class, would, relay_ms: 0 };
+                self.relay_recipient(peer, recipient).await
             }
             Err((rule, verdict)) => {
                 self.shard.counters.add_one(Counter::RecipientsRefused);
-                let decided = Decided { stage: Stage::Rcpt, rule, verdict: &verdict, would: None, delivered: None };
-                let about = self.about(&path, domain.as_deref().unwrap_or_default());
+                let decided =
+                    Decided { stage: Stage::Rcpt, rule, verdict: Some(&verdict), would: None, delivered: None };
+                let mail_from = &self.reverse_path;
+                let domain = domain.as_deref().unwrap_or_default();
+                let about = About { mail_from, rcpt_to: &path, domain, class: None, size_octets: None };
                 self.record(peer, &about, None, decided, Durations::default());
                 Answer::Verdict(verdict)
             }
@@ -129,10 +150,10 @@ impl Transaction {
         &mut self,
         peer: &mut Peer,
         domain: Option<&str>,
-    ) -> Result<(RecipientClass, Option<Reply>), (Rule, Verdict)> {
+    ) -> Result<(RecipientClass, Option<Objection>), (Rule, Verdict)> {
         let gate = Rc::clone(&self.shard.gate);
         let enforce = |ruling: Ruling| match (ruling.verdict, ruling.rule) {
-            (Verdict::Accept, _) => Ok(ruling.would),
+            (Verdict::Accept, rule) => Ok(rule.zip(ruling.would)),
             (verdict, rule) => Err((rule.unwrap_or(Rule::Storage), verdict)),
         };
         let class = match gate.recipient(&peer.client, domain) {
@@ -142,10 +163,10 @@ impl Transaction {
         if class == RecipientClass::Exempt {
             return Ok((class, None));
         }
-        let Some(iprev) = peer.iprev.get().await else {
+        let Some(state) = peer.reverse_dns_state(&gate).await else {
             return Err((Rule::Storage, Verdict::Defer(LOCAL_ERROR)));
         };
-        let would = enforce(gate.reverse_dns(&peer.client, class, iprev))?;
+        let would = enforce(gate.reverse_dns(&peer.client, class, state))?;
         if let Some(first) = self.recipients.first().map(|first| first.class).filter(|first| *first != class) {
             let spf_passed = self.spf.get().await.is_some_and(|spf| spf.result == MethodResult::Pass);
             enforce(gate.mixing(first, class, spf_passed))?;
@@ -153,9 +174,10 @@ impl Transaction {
         Ok((class, would))
     }
 
-    async fn relay_recipient(&mut self, peer: &Peer, recipient: Recipient) -> Answer {
+    async fn relay_recipient(&mut self, peer: &Peer, mut recipient: Recipient) -> Answer {
         let started_ms = mx6_runtime::now_ms();
         let outcome = self.delivery.rcpt(&recipient.forward_path).await;
+        recipient.relay_ms = mx6_runtime::now_ms() - started_ms;
         if outcome.reply().is_positive() {
             self.shard.counters.add_one(Counter::RecipientsAccepted);
             if recipient.would.is_some() {
@@ -164,15 +186,15 @@ impl Transaction {
             self.recipients.push(recipient);
         } else {
             self.shard.counters.add_one(Counter::RecipientsRefused);
-            let durations = Durations { delivery: mx6_runtime::now_ms() - started_ms, ..Durations::default() };
+            let durations = Durations { rcpt: recipient.relay_ms, ..Durations::default() };
             let decided = Decided {
                 stage: Stage::Rcpt,
                 rule: Rule::Delivery,
-                verdict: &Verdict::Accept,
-                would: recipient.would.as_ref(),
+                verdict: Some(&Verdict::Accept),
+                would: recipient.would.as_ref().map(|(_, reply)| reply),
                 delivered: Some((&outcome, self.delivery.route())),
             };
-            self.record(peer, &self.about(&recipient.forward_path, &recipient.domain), None, decided, durations);
+            self.record(peer, &self.about(&recipient), None, decided, durations);
         }
         Answer::Outcome(outcome)
     }
@@ -186,8 +208,7 @@ impl Transaction {
 
     /// Octets of the header block.
     pub(crate) fn header_octets(&mut self, octets: &[u8]) {
-        let held = self.message.as_ref().map_or(0, |message| message.evaluation.header_block().len());
-        let fits = self.make_room(held + octets.len());
+        let fits = self.make_room(octets.len());
         if let Some(message) = self.message.as_mut().filter(|message| fits && message.trouble.is_none()) {
             message.octets += octets.len() as u64;
             message.evaluation.header_octets(octets);
@@ -197,17 +218,13 @@ impl Transaction {
     /// The header block is complete.
     pub(crate) fn header_complete(&mut self) {
         if let Some(message) = self.message.as_mut().filter(|message| message.trouble.is_none()) {
-            message.evaluation.header_complete(&self.shard.auth, self.spf.known().is_none());
+            message.evaluation.header_complete(&self.shard.auth);
         }
     }
 
     /// Octets of the body.
     pub(crate) async fn body_octets(&mut self, octets: &[u8]) {
-        let held = self
-            .message
-            .as_ref()
-            .map_or(0, |message| message.evaluation.header_block().len() + message.body.memory_octets());
-        let fits = self.make_room(held + octets.len());
+        let fits = self.make_room(octets.len());
         let Some(message) = self.message.as_mut().filter(|message| fits && message.trouble.is_none()) else { return };
         message.octets += octets.len() as u64;
         message.body.append(octets);
@@ -220,9 +237,15 @@ impl Transaction {
         }
     }
 
-    fn make_room(&mut self, octets: usize) -> bool {
-        let step = limits::MEMORY_RESERVATION_STEP_OCTETS;
-        if self.reservation.cover((octets as u64).next_multiple_of(step)) {
+    /// Reserves memory for `more` octets of the message before they are taken. The header block counts twice: DMARC's early lookup and
+    /// a Maildir work on copies of it.
+    fn make_room(&mut self, more: usize) -> bool {
+        let held = self
+            .message
+            .as_ref()
+            .map_or(0, |message| 2 * message.evaluation.header_block().len() + message.body.memory_octets());
+        let octets = (limits::MESSAGE_OVERHEAD_OCTETS + held + 2 * more) as u64;
+        if self.reservation.cover(octets.next_multiple_of(limits::MEMORY_RESERVATION_STEP_OCTETS)) {
             return true;
         }
         if let Some(message) = self.message.as_mut().filter(|message| message.trouble.is_none()) {
@@ -238,71 +261,90 @@ impl Transaction {
     }
 
     /// The body stalls: others may use the next-hop connection meanwhile.
-    pub(crate) async fn release_next_hop(&mut self) {
+    pub(crate) fn release_next_hop(&mut self) {
         self.shard.counters.add_one(Counter::NextHopReleased);
         self.released = true;
-        self.delivery.release().await;
+        self.delivery.release();
     }
 
-    /// The transaction ends without a message. The client does not wait for what the next hop says to that.
-    pub(crate) fn abandon(self) {
-        if self.holds_next_hop() {
-            mx6_runtime::spawn("abandon", self.delivery.abandon());
+    /// The transaction ends before its message was complete: RSET, a new EHLO, or the client is gone.
+    pub(crate) fn abandon(self, peer: &Peer) {
+        for recipient in &self.recipients {
+            let rule = Rule::Abandoned;
+            let would = recipient.would.as_ref().map(|(_, reply)| reply);
+            let decided = Decided { stage: Stage::Rcpt, rule, verdict: None, would, delivered: None };
+            let durations = Durations { rcpt: recipient.relay_ms, ..Durations::default() };
+            self.record(peer, &self.about(recipient), None, decided, durations);
         }
+        self.delivery.abandon();
     }
 
     /// The true end of the message: verdict, and if that is accept, delivery.
     pub(crate) async fn end_of_data(mut self, peer: &mut Peer, fault: Option<MessageFault>) -> Answer {
         let dot_ms = mx6_runtime::now_ms();
         let deadline = Deadline::after(limits::END_OF_DATA_TIMEOUT);
-        let shard = Rc::clone(&self.shard);
         let Some(mut message) = self.message.take() else { return Answer::Verdict(Verdict::Defer(LOCAL_ERROR)) };
-        shard.counters.add(Counter::MessageOctets, message.octets);
+        self.shard.counters.add(Counter::MessageOctets, message.octets);
 
-        let mut facts = None;
-        if fault.is_none() && message.trouble.is_none() {
-            let address = peer.client.address();
-            let evaluation = &mut message.evaluation;
-            facts = evaluation.facts(&shard.auth, address, &mut peer.iprev, &mut self.spf, &shard.batch).await;
-            if facts.is_none() {
-                message.trouble = Some((Rule::Storage, LOCAL_ERROR));
-            }
-        }
-        let ruling = match message.trouble.take() {
-            Some((rule, reply)) if fault.is_none() => {
-                Ruling { verdict: Verdict::Defer(reply), rule: Some(rule), would: None }
-            }
-            _ => {
-                let received_fields = message.evaluation.received_fields();
-                let class = self.recipients.first().map_or(RecipientClass::Enforced, |first| first.class);
-                shard.gate.end_of_data(
-                    &peer.client,
-                    class,
-                    &EndOfData { fault, received_fields, facts: facts.as_ref() },
-                )
-            }
-        };
+        let (ruling, facts) = self.judge_message(peer, &mut message, fault).await;
         let verdict_ms = mx6_runtime::now_ms();
-        let octets = message.octets;
         if ruling.would.is_some() {
-            shard.counters.add_one(Counter::WouldRefuse);
+            self.shard.counters.add_one(Counter::WouldRefuse);
         }
-        let outcome = match (&ruling.verdict, &facts) {
-            (Verdict::Accept, Some(facts)) => Some(self.deliver(peer, facts, &ruling, message, deadline).await),
-            _ => None,
-        };
-        let now_ms = mx6_runtime::now_ms();
-        let durations = Durations {
-            session: 0,
+        let mut durations = Durations {
+            iprev: peer.iprev.elapsed_ms(),
+            spf: self.spf.elapsed_ms(),
+            dkim: message.evaluation.keys_elapsed_ms(),
             verdict: verdict_ms - dot_ms,
-            delivery: if outcome.is_some() { now_ms - verdict_ms } else { 0 },
+            ..Durations::default()
+        };
+        let octets = message.octets;
+        let outcome = match (&ruling.verdict, &facts) {
+            (Verdict::Accept, Some(facts)) => {
+                let _delivering = self.shard.delivering();
+                let outcome = self.deliver(peer, facts, &ruling, message, deadline).await;
+                durations.delivery = mx6_runtime::now_ms() - verdict_ms;
+                Some(outcome)
+            }
+            _ => None,
         };
         self.count(outcome.as_ref());
         self.record_message(peer, facts.as_ref(), &ruling, outcome.as_ref(), octets, durations);
-        if outcome.is_none() {
-            self.abandon();
+        match outcome {
+            Some(outcome) => Answer::Outcome(outcome),
+            None => {
+                // The client does not wait for what the next hop says to that.
+                self.delivery.abandon();
+                Answer::Verdict(ruling.verdict)
+            }
         }
-        outcome.map_or(Answer::Verdict(ruling.verdict), Answer::Outcome)
+    }
+
+    /// The gate's ruling, and the facts unless something else decides alone. A ruling to accept always comes with facts.
+    async fn judge_message(
+        &mut self,
+        peer: &mut Peer,
+        message: &mut Message,
+        fault: Option<MessageFault>,
+    ) -> (Ruling, Option<Facts>) {
+        let shard = Rc::clone(&self.shard);
+        let received_fields = message.evaluation.received_fields();
+        let class = self.recipients.first().map_or(RecipientClass::Enforced, |first| first.class);
+        if fault.is_some() || received_fields > RECEIVED_FIELDS_MAX {
+            let facts = EndOfData { fault, received_fields, facts: None };
+            return (shard.gate.end_of_data(&peer.client, class, &facts), None);
+        }
+        if let Some((rule, reply)) = message.trouble.take() {
+            return (Ruling { verdict: Verdict::Defer(reply), rule: Some(rule), would: None }, None);
+        }
+        let address = peer.client.address();
+        let facts = message.evaluation.facts(&shard.auth, address, &mut peer.iprev, &mut self.spf, &shard.batch).await;
+        let Some(facts) = facts else {
+            let verdict = Verdict::Defer(LOCAL_ERROR);
+            return (Ruling { verdict, rule: Some(Rule::Storage), would: None }, None);
+        };
+        let known = EndOfData { fault, received_fields, facts: Some(&facts) };
+        (shard.gate.end_of_data(&peer.client, class, &known), Some(facts))
     }
 
     async fn deliver(
@@ -344,9 +386,10 @@ impl Transaction {
             unix_s: unix_s(),
         });
         added.extend(self.shard.auth.authentication_results(facts));
-        let objections = self.recipients.iter().filter_map(|recipient| recipient.would.as_ref()).chain(&ruling.would);
-        if let Some(reply) = objections.into_iter().next() {
-            added.extend(mx6_message_auth::monitor_field(&format!("would-refuse {reply}")));
+        let at_rcpt = self.recipients.iter().find_map(|recipient| recipient.would.clone());
+        if let Some((rule, reply)) = at_rcpt.or_else(|| objection(ruling)) {
+            let text = format!("would-refuse rule={} reply={reply}", rule.name());
+            added.extend(mx6_message_auth::monitor_field(&text));
         }
         added
     }
@@ -368,27 +411,35 @@ impl Transaction {
         octets: u64,
         durations: Durations,
     ) {
+        let at_end = objection(ruling);
         for recipient in &self.recipients {
+            // On trial the first rule that objected gives the name.
+            let would = recipient.would.as_ref().or(at_end.as_ref());
             let rule = match outcome {
-                Some(Outcome::Accepted(_)) => ruling.rule.unwrap_or(Rule::Accepted),
+                Some(Outcome::Accepted(_)) => would.map_or(Rule::Accepted, |(rule, _)| *rule),
                 Some(_) => Rule::Delivery,
                 None => ruling.rule.unwrap_or(Rule::Storage),
             };
             let decided = Decided {
                 stage: Stage::EndOfData,
                 rule,
-                verdict: &ruling.verdict,
-                would: recipient.would.as_ref().or(ruling.would.as_ref()),
+                verdict: Some(&ruling.verdict),
+                would: would.map(|(_, reply)| reply),
                 delivered: outcome.map(|outcome| (outcome, self.delivery.route())),
             };
-            let mut about = self.about(&recipient.forward_path, &recipient.domain);
-            about.size_octets = Some(octets);
-            self.record(peer, &about, facts, decided, durations);
+            let about = About { size_octets: Some(octets), ..self.about(recipient) };
+            self.record(peer, &about, facts, decided, Durations { rcpt: recipient.relay_ms, ..durations });
         }
     }
 
-    fn about<'a>(&'a self, rcpt_to: &'a str, domain: &'a str) -> About<'a> {
-        About { mail_from: &self.reverse_path, rcpt_to, domain, size_octets: None }
+    fn about<'a>(&'a self, recipient: &'a Recipient) -> About<'a> {
+        About {
+            mail_from: &self.reverse_path,
+            rcpt_to: &recipient.forward_path,
+            domain: &recipient.domain,
+            class: Some(recipient.class),
+            size_octets: None,
+        }
     }
 
     fn record(
@@ -404,13 +455,18 @@ impl Transaction {
         let known = Known {
             iprev: facts.map(|facts| &facts.iprev).or(peer.iprev.known()),
             spf: facts.map(|facts| &facts.spf).or(self.spf.known()),
-            dkim: facts.map(|facts| facts.dkim.as_slice()),
+            dkim: facts.map(|facts| (facts.dkim.as_slice(), facts.dkim_cache)),
             dmarc: facts.map(|facts| &facts.dmarc),
         };
         let session = mx6_runtime::now_ms() - peer.accepted_at_ms;
         let durations = Durations { session, ..durations };
         self.shard.recorder.borrow_mut().record(record::decision(&speaker, about, &known, decided, durations));
     }
+}
+
+/// On trial: what the rule at the end of data objected to.
+fn objection(ruling: &Ruling) -> Option<Objection> {
+    ruling.rule.zip(ruling.would.clone())
 }
 
 fn start_spf(shard: &Rc<Shard>, peer: &Peer, identity: Option<(String, String)>) -> Pending<Spf> {

@@ -59,7 +59,7 @@ impl OneOrMany {
 fn suite() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora/spf/rfc7208-tests.yml");
     let Ok(text) = std::fs::read_to_string(path) else {
-        println!("skipped: no corpus at {path}");
+        println!("SKIPPED: no corpus at {path}");
         return;
     };
     let (mut passed, mut total, mut wrong) = (0, 0, Vec::new());

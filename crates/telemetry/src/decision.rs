@@ -26,11 +26,14 @@ pub struct Decision {
     pub rcpt_to: String,
     /// The recipient's domain, A-labels in lower case; empty for `<postmaster>`.
     pub domain: String,
+    /// How the rules treat the recipient: `enforced`, `monitored` or `exempt`; absent when it was refused before that was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<&'static str>,
     /// `rcpt` or `end-of-data`.
     pub stage: &'static str,
     /// The rule that decided, `accepted` if none objected.
     pub rule: &'static str,
-    /// `accept`, `defer` or `reject`.
+    /// `accept`, `defer` or `reject`; `none` for an abandoned transaction.
     pub verdict: &'static str,
     /// The reply, lines joined by ` / `.
     pub reply: String,
@@ -52,6 +55,9 @@ pub struct Decision {
     /// DKIM, one entry for each signature looked at; absent before the end of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim: Option<Vec<DkimRecord>>,
+    /// Where the DKIM keys came from: `hit`, `miss` or `unused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dkim_cache: Option<&'static str>,
     /// DMARC; absent before the end of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dmarc: Option<DmarcRecord>,
@@ -127,6 +133,8 @@ pub struct DmarcRecord {
     pub policy: &'static str,
     /// The From field's domain.
     pub domain: String,
+    /// `hit`, `miss` or `unused`.
+    pub cache: &'static str,
 }
 
 /// Milliseconds spent, measured on the monotonic clock.
@@ -134,6 +142,14 @@ pub struct DmarcRecord {
 pub struct Durations {
     /// From accept to this decision.
     pub session: u64,
+    /// The lookup of reverse DNS.
+    pub iprev: u64,
+    /// SPF's lookups.
+    pub spf: u64,
+    /// The lookup of the DKIM keys.
+    pub dkim: u64,
+    /// What the next hop took to answer this recipient.
+    pub rcpt: u64,
     /// From the final dot to the verdict; 0 before.
     pub verdict: u64,
     /// From the verdict to delivery's outcome; 0 if it was not asked.

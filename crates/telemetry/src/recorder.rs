@@ -204,6 +204,7 @@ mod tests {
             mail_from: String::new(),
             rcpt_to: "bob@open.example".into(),
             domain: "open.example".into(),
+            class: None,
             stage: "rcpt",
             rule: "reverse-dns",
             verdict: "defer",
@@ -214,6 +215,7 @@ mod tests {
             iprev: None,
             spf: None,
             dkim: None,
+            dkim_cache: None,
             dmarc: None,
             duration_ms: Durations::default(),
         }

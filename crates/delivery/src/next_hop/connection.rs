@@ -70,7 +70,17 @@ impl Connection {
 
     /// Writes all slices. After an error the connection is good for [`Connection::early_reply`] only.
     pub(crate) async fn send(&mut self, slices: &[&[u8]], until: Deadline) -> Result<(), Fault> {
-        Ok(deadline(until, self.stream.write_all_vectored(slices)).await.ok_or(Fault::TimedOut)??)
+        self.send_counted(slices, until, &mut 0).await
+    }
+
+    /// As [`Connection::send`]; `taken` grows by the octets that have left us, for certain, also after an error.
+    pub(crate) async fn send_counted(
+        &mut self,
+        slices: &[&[u8]],
+        until: Deadline,
+        taken: &mut u64,
+    ) -> Result<(), Fault> {
+        Ok(deadline(until, self.stream.write_all_counted(slices, taken)).await.ok_or(Fault::TimedOut)??)
     }
 
     /// The next reply. 421 is a [`Fault`], as the connection ends with it.
@@ -177,4 +187,5 @@ fn not_ourselves(reply: &Reply, code: u16, config: &DeliveryConfig) -> Result<()
 
 /// Holds the replies of a usual pipelined group in one piece.
 const INPUT_OCTETS: usize = 2048;
-const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For QUIT and its reply.
+pub(crate) const QUIT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -22,6 +22,8 @@ pub(crate) struct Host {
     /// The one put back last is at the end, and is taken first: the others may grow old.
     idle: RefCell<VecDeque<Connection>>,
     open: Rc<Cell<usize>>,
+    /// What the connection made last was offered.
+    size_max: Cell<Option<u64>>,
     failures: Cell<u32>,
     back_off_until_ms: Cell<u64>,
 }
@@ -40,6 +42,7 @@ impl Host {
             addresses: RefCell::default(),
             idle: RefCell::default(),
             open: Rc::default(),
+            size_max: Cell::new(None),
             failures: Cell::new(0),
             back_off_until_ms: Cell::new(0),
         }
@@ -60,6 +63,7 @@ impl Host {
                 Ok(connection) => {
                     self.failures.set(0);
                     self.back_off_until_ms.set(0);
+                    self.size_max.set(connection.extensions.size_max);
                     return Ok(connection);
                 }
                 Err(next) => fault = next,
@@ -104,6 +108,12 @@ impl Host {
     /// How many are idle.
     pub(crate) fn idle(&self) -> usize {
         self.idle.borrow().len()
+    }
+
+    /// The `SIZE` in octets that it offered when a connection to it was last made, however long ago; none when it had no limit then, or
+    /// was never reached.
+    pub(crate) fn size_max(&self) -> Option<u64> {
+        self.size_max.get()
     }
 
     /// How many are open, idle or not.

@@ -87,7 +87,7 @@ impl SmtpTransaction {
             Ok(Opened::MailRefused(reply)) if self.accepted.is_empty() => self.refuse(pass_on(reply)),
             Ok(Opened::MailRefused(_) | Opened::Differs) => {
                 self.is_doomed = true;
-                self.release().await;
+                self.release();
                 self.refuse(UNAVAILABLE)
             }
             Ok(Opened::MailFailed | Opened::Ready(None)) | Err(_) => self.refuse(UNAVAILABLE),
@@ -95,18 +95,16 @@ impl SmtpTransaction {
     }
 
     /// Gives the connection back, its transaction reset; MAIL and RCPT are said again when the message is there.
-    pub(crate) async fn release(&mut self) {
-        let Some(Link { mut connection, host, .. }) = self.link.take() else { return };
-        let until = Deadline::after(self.next_hops.config.command_timeout);
-        if connection.reset(until).await.is_ok() {
-            self.put_back(host, connection);
+    pub(crate) fn release(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.next_hops.release(link.host, link.connection);
         }
     }
 
     /// Sends the message to all accepted recipients, or to none.
     pub(crate) async fn deliver(&mut self, message: &Message, until: Deadline) -> Outcome {
         if self.accepted.is_empty() || self.is_doomed {
-            self.release().await;
+            self.release();
             return Outcome::Refused(if self.is_doomed { UNAVAILABLE } else { NO_RECIPIENTS });
         }
         // Whether the connection was made in here: then its death is the next hop's failure, not that of an old connection.
@@ -115,7 +113,7 @@ impl SmtpTransaction {
         loop {
             if self.link.is_none() {
                 if !self.replay(pooled, until).await {
-                    self.release().await;
+                    self.release();
                     return Outcome::Refused(UNAVAILABLE);
                 }
                 is_new = self.link.as_ref().is_some_and(|link| link.reuse == Reuse::Fresh);
@@ -125,7 +123,7 @@ impl SmtpTransaction {
                 transmit(&mut link.connection, message, &self.next_hops.config, until, &mut self.route.stage).await;
             match sent {
                 Sent::Dead(fault) if !is_new && !until.has_passed() => self.fault(&fault),
-                sent => return self.finish(link, sent).await,
+                sent => return self.finish(link, sent),
             }
             pooled = false;
         }
@@ -133,17 +131,20 @@ impl SmtpTransaction {
 
     /// Says RCPT on the connection that is there. None when there is none, or when it is dead.
     async fn one_more(&mut self, forward_path: &str, until: Deadline) -> Option<Reply> {
-        let link = self.link.as_mut()?;
+        // Whoever drops this midway closes the connection: a reply that is still to come must not meet another command.
+        let mut link = self.link.take()?;
         self.route.stage = Stage::Rcpt;
         let until = Deadline::after(self.next_hops.config.command_timeout).earlier(until);
         let mut command = Vec::new();
         write_rcpt(&mut command, forward_path);
         match exchange(&mut link.connection, &command, until).await {
-            Ok(reply) if reply.code / 100 != 3 => return Some(reply),
+            Ok(reply) if reply.code / 100 != 3 => {
+                self.link = Some(link);
+                return Some(reply);
+            }
             Ok(_) => self.fault(&Fault::Unexpected),
             Err(fault) => self.fault(&fault),
         }
-        self.link = None;
         None
     }
 
@@ -273,7 +274,7 @@ impl SmtpTransaction {
     fn retire_worn(&mut self) {
         let refusals_max = self.next_hops.config.refusals_per_connection_max;
         if let Some(link) = self.link.take_if(|link| link.connection.refusals >= refusals_max) {
-            super::farewell(link.connection);
+            self.next_hops.farewell(link.connection);
         }
     }
 
@@ -283,15 +284,14 @@ impl SmtpTransaction {
     }
 
     /// The end of a message that a connection carried to an answer, or nearly.
-    async fn finish(&mut self, link: Link, sent: Sent) -> Outcome {
+    fn finish(&mut self, link: Link, sent: Sent) -> Outcome {
         match sent {
             Sent::Answered(reply) => {
                 self.put_back(link.host, link.connection);
                 if reply.is_positive() { Outcome::Accepted(pass_on(reply)) } else { Outcome::Refused(pass_on(reply)) }
             }
             Sent::NoData(reply) => {
-                self.link = Some(link);
-                self.release().await;
+                self.next_hops.release(link.host, link.connection);
                 Outcome::Refused(pass_on(reply))
             }
             Sent::Refused(reply) => Outcome::Refused(pass_on(reply)),
@@ -345,8 +345,9 @@ fn judge(connection: &Connection, mail: Reply, new_reply: Option<Reply>, differs
     })
 }
 
-/// `SIZE=` says what the client declared and this much more, for the fields that we add.
-pub const ADDED_OCTETS_ALLOWANCE: u64 = 8192;
+/// `SIZE=` says what the client declared and this much more, for the fields that we add: `Authentication-Results` of ten signatures
+/// with long `i=` is over 8 KiB.
+pub const ADDED_OCTETS_ALLOWANCE: u64 = 16 << 10;
 
 const UNAVAILABLE: Reply = Reply::fixed(451, EnhancedCode(4, 4, 1), "Next hop unavailable, try again later.");
 const CLOSED: Reply = Reply::fixed(451, EnhancedCode(4, 4, 2), "Next hop closed the connection, try again later.");

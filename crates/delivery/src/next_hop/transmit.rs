@@ -1,9 +1,10 @@
 //! DATA, the message, and what comes of it.
 //!
 //! **Which octet makes a second try unsafe.** A next hop has a message once it has the line with the dot. While no write that carries
-//! an octet of that line has begun, it cannot have one, and the message may be sent over another connection. From then on it may have
-//! one, whatever the write reports; only a 4xx or 5xx reply says for certain that it has not. The line goes with the last octets of the
-//! message in one vectored write, so the point of no return is the start of that write: just before it the connection is looked at once more.
+//! an octet of that line has begun, it cannot have one, and the message may be sent over another connection. The line goes with the last
+//! octets of the message in one vectored write, so the point of no return is the start of that write: just before it the connection is
+//! looked at once more. From then on the next hop may have the message, whatever else the write reports, unless of all its octets the
+//! kernel took not a single one; or unless a 4xx or 5xx reply says for certain that it has not.
 
 use std::io;
 
@@ -109,21 +110,32 @@ impl Transmission<'_> {
         self.look()?;
         let written = self.connection.send(&batch.slices, self.block_deadline()).await;
         batch.clear();
-        // A next hop that refuses and closes makes the write fail, and its reply is waiting to be read.
-        written.map_err(|fault| match self.look() {
-            Err(sent @ (Sent::Refused(_) | Sent::Unknown(_) | Sent::Dead(Fault::Closing(_)))) => sent,
-            _ => Sent::Dead(fault),
-        })
+        written.map_err(|fault| self.lost(fault))
     }
 
     async fn write_last(&mut self, batch: &mut Batch<'_>) -> Result<(), Sent> {
         self.look()?;
         *self.stage = Stage::EndOfData;
-        let written = self.connection.send(&batch.slices, self.block_deadline()).await;
-        written.map_err(|fault| match self.look() {
+        let mut taken = 0;
+        let written = self.connection.send_counted(&batch.slices, self.block_deadline(), &mut taken).await;
+        let Err(fault) = written else { return Ok(()) };
+        if taken == 0 {
+            *self.stage = Stage::Body;
+            return Err(self.lost(fault));
+        }
+        Err(match self.look() {
             Err(Sent::Refused(reply) | Sent::Dead(Fault::Closing(reply))) => Sent::Refused(reply),
             _ => Sent::Unknown(fault),
         })
+    }
+
+    /// A write failed, and nothing of the terminator is under way. A next hop that refuses and closes makes it fail, and its reply is
+    /// waiting to be read.
+    fn lost(&mut self, fault: Fault) -> Sent {
+        match self.look() {
+            Err(sent @ (Sent::Refused(_) | Sent::Unknown(_) | Sent::Dead(Fault::Closing(_)))) => sent,
+            _ => Sent::Dead(fault),
+        }
     }
 
     /// Whether the next hop has said something, or gone, before the end of the message.
@@ -168,3 +180,6 @@ impl<'p> Batch<'p> {
 /// Between two writes of about this size an early reply is noticed.
 const BATCH_OCTETS: usize = 64 << 10;
 const BATCH_SLICES: usize = 256;
+
+#[cfg(test)]
+mod tests;

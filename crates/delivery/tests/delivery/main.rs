@@ -3,6 +3,7 @@
 
 mod maildir;
 mod next_hop_pool;
+mod next_hop_release;
 mod next_hop_replies;
 mod smtp_sink;
 mod support;

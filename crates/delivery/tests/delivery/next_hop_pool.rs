@@ -153,7 +153,7 @@ fn the_number_of_connections_is_limited() {
 fn parameters_follow_what_is_offered() {
     let offers = |extension: &'static str| ["> 220 hop.example", "< EHLO mx.example", "> 250-hop.example", extension];
     let cases = [
-        ("> 250 SIZE 100000", Some(1000), true, "< MAIL FROM:<s@there.example> SIZE=9192"),
+        ("> 250 SIZE 100000", Some(1000), true, "< MAIL FROM:<s@there.example> SIZE=17384"),
         ("> 250 SIZE", None, true, "< MAIL FROM:<s@there.example>"),
         ("> 250 8BITMIME", Some(1000), true, "< MAIL FROM:<s@there.example> BODY=8BITMIME"),
         ("> 250 8BITMIME", Some(1000), false, "< MAIL FROM:<s@there.example>"),
@@ -168,7 +168,7 @@ fn parameters_follow_what_is_offered() {
             let delivery = Delivery::new(&target(&[addr]), config());
             let mut transaction = delivery.begin(Sender { size, body_8bit, ..support::sender() });
             assert_eq!(told(&transaction.rcpt("a@x").await), TO_A);
-            transaction.abandon().await;
+            transaction.abandon();
             delivery.quit().await;
         })
         .unwrap();
@@ -198,6 +198,26 @@ fn the_smallest_size_is_learnt() {
     })
     .unwrap();
     hops.into_iter().for_each(|hop| drop(hop.join()));
+}
+
+#[test]
+fn a_host_that_is_down_counts_with_the_size_it_offered_last() {
+    let offers = |size: &'static str| ["> 220 hop", "< EHLO mx.example", "> 250-hop", size, "<end"];
+    let (small, middle, large) = (offers("> 250 SIZE 2000"), offers("> 250 SIZE 3000"), offers("> 250 SIZE 5000"));
+    let (unlimited, down) = (offers("> 250 HELP"), ["> 421 down", "close"]);
+    let first = Hop::start(&[&down, &small, &down, &large, &unlimited]);
+    let second = Hop::start(&[&middle, &middle, &middle, &middle, &["> 554 no", "close"]]);
+    let addrs = [first.addr, second.addr];
+    run_local(async move || {
+        let delivery = Delivery::new(&target(&addrs), config());
+        for limit in [3000, 2000, 2000, 3000, 3000] {
+            assert_eq!(delivery.learn_limits().await, Some(limit));
+        }
+        delivery.quit().await;
+    })
+    .unwrap();
+    first.join();
+    second.join();
 }
 
 #[test]

@@ -81,12 +81,19 @@ fn a_message_goes_through() {
         (
             "abandoned: the connection is used again",
             &[&["@", "@to a@x", "< RSET", "> 250 ok", "@to b@x", "@message", "<end"]],
-            &[("rcpt a@x", TO_A), ("abandon", ""), ("mail", ""), ("rcpt b@x", TO_B), ("deliver", QUEUED)],
+            &[
+                ("rcpt a@x", TO_A),
+                ("abandon", ""),
+                ("sleep 50", ""),
+                ("mail", ""),
+                ("rcpt b@x", TO_B),
+                ("deliver", QUEUED),
+            ],
         ),
         (
             "released: said again over the pooled connection",
             &[&["@", "@to a@x", "< RSET", "> 250 ok", "@to a@x", "@message", "<end"]],
-            &[("rcpt a@x", TO_A), ("release", ""), ("deliver", QUEUED)],
+            &[("rcpt a@x", TO_A), ("release", ""), ("sleep 50", ""), ("deliver", QUEUED)],
         ),
         ("nobody accepted", &[], &[("deliver", "refused 554 5.5.1 No valid recipients.")]),
     ]);
@@ -151,6 +158,7 @@ fn refusals_are_passed_on() {
             &[
                 ("rcpt a@x", TO_A),
                 ("deliver", "refused 451 4.7.1 later"),
+                ("sleep 50", ""),
                 ("mail", ""),
                 ("rcpt b@x", TO_B),
                 ("deliver", QUEUED),

@@ -94,7 +94,7 @@ fn what_smtp_sink_does_is_told() {
                 let reply = told(&transaction.rcpt("a@x.example").await);
                 assert!(reply.starts_with(at_rcpt), "{options:?}: {reply}");
                 if !reply.starts_with("accepted") {
-                    transaction.abandon().await;
+                    transaction.abandon();
                     continue;
                 }
                 let message = message_of(octets, dir.path()).await;

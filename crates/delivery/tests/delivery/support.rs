@@ -196,11 +196,11 @@ pub(crate) async fn client(delivery: &Delivery, name: &str, script: &[(&str, &st
             }
             "rcpt" => told(&current.unwrap().rcpt(rest).await),
             "release" => {
-                current.unwrap().release().await;
+                current.unwrap().release();
                 String::new()
             }
             "abandon" => {
-                transaction.take().unwrap().abandon().await;
+                transaction.take().unwrap().abandon();
                 String::new()
             }
             "sleep" => {

@@ -99,6 +99,20 @@ pub(super) fn domain_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     Ok(table.into_iter().map(|(domain, mode)| format!("{domain}={mode}")).collect())
 }
 
+/// `cores = 2` and `cores = "0,1"`.
+pub(super) fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number or a list in quotes, such as \"0,1\"")]
+    enum NumberOrText {
+        Number(u32),
+        Text(String),
+    }
+    Ok(Some(match NumberOrText::deserialize(deserializer)? {
+        NumberOrText::Number(number) => number.to_string(),
+        NumberOrText::Text(text) => text,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,10 +125,14 @@ mod tests {
             ("hostname = \"a\"\nlisen = []\n", ":2:1: unknown key `lisen`; did you mean `listen`?"),
             ("hostname = \"a\"\n  spf-cache = 3\n", ":2:3: unknown key `spf-cache`"),
             ("xyzzyxyzzyxyzzy = 1\n", ":1:1: unknown key `xyzzyxyzzyxyzzy`; known are hostname"),
-            ("hostname = \"a\"\ncores = 2\n", ":2:9: invalid type: integer `2`, expected a string"),
+            ("hostname = \"a\"\ncores = true\n", ":2:9: expected a number or a list in quotes"),
+            ("hostname = 3\n", ":1:12: invalid type: integer `3`, expected a string"),
             ("hostname = \n", ":1:1"),
             ("[domain]\n\"open.example\" = 3\n", ":2:18: invalid type"),
-            ("[domain]\n\"a.example\" = \"accept\"\n\"b.example\" = \"perhaps\"\n", ":3:1: --domain: domain mode `perhaps`"),
+            (
+                "[domain]\n\"a.example\" = \"accept\"\n\"b.example\" = \"perhaps\"\n",
+                ":3:1: --domain: domain mode `perhaps`",
+            ),
             ("hostname = \"a\"\ndns-server = [\"127.0.0.1\", \"x\"]\n", ":2:1: --dns-server: resolver `x`"),
             ("listen = [\n  \"::1:25\",\n]\n", ":1:1: --listen `::1:25`"),
             ("\n\ncache-ptr = 0\n", ":3:1: --cache-ptr `0`"),
@@ -130,7 +148,7 @@ mod tests {
     #[test]
     fn a_whole_file() {
         let options = parse(
-            "hostname = \"mx.example\"\nlisten = [\"[::1]:2525\"]\ncache-ptr = 8\n[domain]\n\"b.example\" = \"reject\"\n\"a.example\" = \"accept\"\n",
+            "hostname = \"mx.example\"\ncores = 2\nlisten = [\"[::1]:2525\"]\ncache-ptr = 8\n[domain]\n\"b.example\" = \"reject\"\n\"a.example\" = \"accept\"\n",
         )
         .unwrap();
         assert_eq!(options.hostname.as_deref(), Some("mx.example"));

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use mx6_delivery::{Target, TargetError};
 use mx6_dns::{CacheSizes, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCacheSizes;
-use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode};
+use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode, canonical_network};
 use mx6_runtime::{Cores, CoresError};
 use mx6_telemetry::LogTarget;
 
@@ -36,7 +36,7 @@ pub struct Config {
     /// Where names are looked up.
     pub names: NameSource,
     /// How long one query may take.
-    pub dns_timeout: Duration,
+    pub dns_timeout: Option<Duration>,
     /// Domains, mode, kind of reverse DNS.
     pub gate: Gate,
     /// Partners.
@@ -149,9 +149,10 @@ impl Options {
     /// # Errors
     /// If the file cannot be used.
     pub fn over_file(self, path: Option<&std::path::Path>) -> Result<Options, ConfigError> {
+        let flags = self.over(options::names_of_environment());
         match path {
-            None => Ok(self),
-            Some(path) => Ok(self.over(file::read(path)?)),
+            None => Ok(flags),
+            Some(path) => Ok(flags.over(file::read(path)?)),
         }
     }
 
@@ -242,7 +243,7 @@ impl Options {
         Ok(hostname.to_ascii_lowercase())
     }
 
-    fn checked_size_limit(&self) -> Result<u64, ConfigError> {
+    pub(crate) fn checked_size_limit(&self) -> Result<u64, ConfigError> {
         let octets = self.size_limit.unwrap_or(limits::SIZE_LIMIT_OCTETS_DEFAULT);
         if !(limits::SIZE_LIMIT_OCTETS_MIN..=limits::SIZE_LIMIT_OCTETS_MAX).contains(&octets) {
             let reason =
@@ -291,6 +292,10 @@ impl Options {
     /// If a resolver's address cannot be read.
     pub fn name_source(&self) -> Result<NameSource, ConfigError> {
         if let Some(zone) = &self.zone {
+            if !self.dns_server.is_empty() {
+                let reason = "names come from a zone file or from --dns-server, not from both; leave one out";
+                return Err(ConfigError::invalid("--zone", &zone.display().to_string(), reason));
+            }
             return Ok(NameSource::Zone(zone.clone()));
         }
         if self.dns_server.is_empty() {
@@ -300,17 +305,17 @@ impl Options {
         Ok(NameSource::Servers(servers?))
     }
 
-    /// How long one query may take.
+    /// How long one query may take, if that was given.
     ///
     /// # Errors
     /// If it is no time at all or longer than any deadline.
-    pub fn dns_timeout(&self) -> Result<Duration, ConfigError> {
-        let ms = self.dns_timeout_ms.unwrap_or(limits::DNS_TIMEOUT_MS_DEFAULT);
+    pub fn dns_timeout(&self) -> Result<Option<Duration>, ConfigError> {
+        let Some(ms) = self.dns_timeout_ms else { return Ok(None) };
         if !(limits::DNS_TIMEOUT_MS_MIN..=limits::DNS_TIMEOUT_MS_MAX).contains(&ms) {
             let reason = format!("must lie between {} and {}", limits::DNS_TIMEOUT_MS_MIN, limits::DNS_TIMEOUT_MS_MAX);
             return Err(ConfigError::invalid("--dns-timeout-ms", &ms.to_string(), reason));
         }
-        Ok(Duration::from_millis(ms))
+        Ok(Some(Duration::from_millis(ms)))
     }
 
     /// Bounds of the caches.
@@ -338,7 +343,9 @@ fn socket_addresses(option: &'static str, texts: &[String]) -> Result<Vec<Socket
 fn networks(option: &'static str, texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
     let parse = |text: &String| {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map_err(|_| ConfigError::invalid(option, text, "is not a network; write it like ::1/128"))
+        network
+            .map(canonical_network)
+            .map_err(|_| ConfigError::invalid(option, text, "is not a network; write it like ::1/128"))
     };
     texts.iter().map(parse).collect()
 }

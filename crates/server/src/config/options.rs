@@ -27,20 +27,21 @@ pub struct Options {
     #[arg(long, env = "MX6_PROXY_FROM", value_name = "CIDR", value_delimiter = ',')]
     pub proxy_from: Vec<String>,
 
-    /// How many cores (`2`) or which (`0,1`, `0-3`): one shard is pinned to each.
+    /// How many cores (`2`) or which (`0,1`, `0-3`): one shard is pinned to each [default: 1].
     #[arg(long, env = "MX6_CORES", value_name = "N|LIST")]
+    #[serde(deserialize_with = "super::file::number_or_text")]
     pub cores: Option<String>,
 
-    /// DNS resolver, address with optional port; repeatable. Default: those of /etc/resolv.conf.
-    #[arg(long, env = "MX6_DNS_SERVER", value_name = "ADDR[:PORT]", value_delimiter = ',')]
+    /// DNS resolver, address with optional port; repeatable [default: those of /etc/resolv.conf] [env: MX6_DNS_SERVER].
+    #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',')]
     pub dns_server: Vec<String>,
 
-    /// How long one DNS query may take, in milliseconds [default: 2000].
+    /// How long one DNS query may take, in milliseconds [default: that of /etc/resolv.conf if it is used, else 2000].
     #[arg(long, env = "MX6_DNS_TIMEOUT_MS", value_name = "MS")]
     pub dns_timeout_ms: Option<u64>,
 
-    /// Answer DNS questions from this zone file (RFC 1035 form) instead of asking a resolver.
-    #[arg(long, env = "MX6_ZONE", value_name = "FILE", conflicts_with = "dns_server")]
+    /// Answer DNS questions from this zone file (RFC 1035 form) instead of asking a resolver [env: MX6_ZONE].
+    #[arg(long, value_name = "FILE")]
     pub zone: Option<PathBuf>,
 
     /// A domain served here and what it chose: accept, reject or monitor; `*.` in front stands for all names below; repeatable.
@@ -137,6 +138,15 @@ impl Options {
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
         }
     }
+}
+
+/// Where names come from by the environment. A layer of its own: zone and resolvers exclude each other, so a flag for one must be able
+/// to beat a variable for the other.
+pub(super) fn names_of_environment() -> Options {
+    let servers = std::env::var("MX6_DNS_SERVER").unwrap_or_default();
+    let dns_server = servers.split(',').filter(|server| !server.is_empty()).map(str::to_owned).collect();
+    let zone = std::env::var_os("MX6_ZONE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    Options { zone, dns_server, ..Options::default() }
 }
 
 /// Every key of the file, for the message about an unknown one.

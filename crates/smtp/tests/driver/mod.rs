@@ -258,7 +258,7 @@ pub fn corpus(path: &str) -> Option<String> {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora")).join(path);
     let text = std::fs::read_to_string(&path).ok();
     if text.is_none() {
-        println!("skipped: there is no {}", path.display());
+        println!("SKIPPED: there is no {}", path.display());
     }
     text
 }
