@@ -52,8 +52,12 @@ awk -v status="$status" '
             if ($(i + 1) ~ /^ignored/) skipped += $i
         }
     }
+    /^test result: FAILED/ { told++ }
     /^SKIPPED: / { skipped++; passed-- }
+    # A test program that dies tells no result.
+    /^error: (doc)?test failed, to rerun/ { programs++ }
     END {
+        if (programs > told) failed += programs - told
         if (status != 0 && failed == 0) failed = 1
         if (passed + failed == 0) failed = 1
         printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped

@@ -126,23 +126,25 @@ impl Row {
 
     fn print(&self, out: &mut impl Write, number: usize, reply: &str, matches: bool, maildir: &Path) -> Result<()> {
         let (stage, expected) = match self.expected {
-            Expected::Rcpt(text) => ("to RCPT", text),
-            Expected::Data(text) => ("to DATA", text),
-            Expected::Message(text) => ("at end of data", text),
-            Expected::Stored => ("at end of data", "250 2.0.0 OK: stored as ..."),
+            Expected::Rcpt(text) => ("RCPT", text),
+            Expected::Data(text) => ("DATA", text),
+            Expected::Message(text) => ("end of data", text),
+            Expected::Stored => ("end of data", "250 2.0.0 OK: stored as ..."),
         };
+        let (from, to) = (format!("<{}>", self.reverse_path), format!("<{}>", self.forward_path));
+        let result = if matches { "as expected" } else { "NOT AS EXPECTED" };
         writeln!(out, "{number:2}  {}", self.title)?;
-        let envelope = [format!("<{}>", self.reverse_path), format!("<{}>", self.forward_path)];
-        writeln!(out, "    client    {:<18} HELO    {}", self.client, self.helo)?;
-        writeln!(out, "    MAIL FROM {:<32} RCPT TO {}", envelope[0], envelope[1])?;
-        writeln!(out, "    message   {}", self.content.describe())?;
-        writeln!(out, "    expected  {expected}   ({stage})")?;
-        writeln!(out, "    reply     {reply}   {}", if matches { "[as expected]" } else { "[NOT AS EXPECTED]" })?;
+        writeln!(out, "    client     {:<27} HELO     {}", self.client, self.helo)?;
+        writeln!(out, "    MAIL FROM  {from:<27} RCPT TO  {to}")?;
+        writeln!(out, "    message    {}", self.content.describe())?;
+        writeln!(out, "    expected   {expected}")?;
+        writeln!(out, "    reply      {reply}")?;
+        writeln!(out, "    result     {result}, decided at {stage}")?;
         if let Some(file) = reply.strip_prefix(STORED) {
             let path = maildir.join("new").join(file);
             let note =
                 if path.exists() { "" } else { "   (not seen from here: is the gate running in another folder?)" };
-            writeln!(out, "    mail      {}{note}", path.display())?;
+            writeln!(out, "    mail       {}{note}", path.display())?;
         }
         writeln!(out)?;
         Ok(())

@@ -265,6 +265,32 @@ fn several_next_hops_stand_in_for_each_other() {
     assert_eq!(alive.messages().len(), 6);
 }
 
+/// Replies that no command asked for, or of a kind that none can be, are worth as much as a broken connection: never a wrong 250.
+#[test]
+fn replies_out_of_order() {
+    let flood = "250 2.0.0 Ok\r\n".repeat(2_000);
+    let rows = [
+        Script {
+            mail: "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 Go\r\n250 2.0.0 Ok".into(),
+            rcpt: |_| "550 5.1.1 No".into(),
+            ..Script::default()
+        },
+        Script { data: format!("{flood}354 Go"), ..Script::default() },
+        Script { data: "250 2.0.0 Ok".into(), ..Script::default() },
+        Script { end: End::Reply("354 Go on".into()), ..Script::default() },
+        Script { end: End::Reply("gibberish".into()), ..Script::default() },
+        Script { mail: "25".into(), ..Script::default() },
+        Script { rcpt: |_| "x".repeat(1_000_000), ..Script::default() },
+    ];
+    for (number, script) in rows.into_iter().enumerate() {
+        let next_hop = NextHop::start(vec![script]);
+        let gate = relay_to(&[next_hop.address]);
+        let reply = send(&gate, "disorder");
+        assert!(reply.starts_with(['4', '5']), "row {number}: {reply:?}");
+        assert!(Client::proxied(&gate, PASS).reply().starts_with("220 "), "row {number}: the gate lives");
+    }
+}
+
 /// The size that is offered is what the next hop takes, less our own fields.
 #[test]
 fn its_size_limit_is_offered() {

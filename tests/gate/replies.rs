@@ -145,6 +145,8 @@ fn next_hop() {
     let defers_rcpt: fn(&str) -> String = |_| "450 4.2.1 Mailbox busy".into();
     let leaves_at_rcpt: fn(&str) -> String = |_| "421 4.3.2 Shutting down".into();
     let plain_rcpt: fn(&str) -> String = |_| "550 no enhanced code".into();
+    let two_lines: fn(&str) -> String = |_| "550-5.1.1 No such user\r\n550 5.1.1 here".into();
+    let odd_octets: fn(&str) -> String = |_| "550 5.1.1 red\u{1b}[31m and caf\u{e9}".into();
     let unavailable = "451 4.4.1 Next hop unavailable, try again later.";
     let mail = |reply: &str| Script { mail: reply.into(), ..Script::default() };
     let rcpt = |rcpt: fn(&str) -> String| Script { rcpt, ..Script::default() };
@@ -157,6 +159,8 @@ fn next_hop() {
         (rcpt(defers_rcpt), "450 4.2.1 Mailbox busy", ""),
         (rcpt(leaves_at_rcpt), "451 4.3.2 Shutting down", ""),
         (rcpt(plain_rcpt), "550 5.0.0 no enhanced code", ""),
+        (rcpt(two_lines), "550-5.1.1 No such user\r\n550 5.1.1 here", ""),
+        (rcpt(odd_octets), "550 5.1.1 red?[31m and caf??", ""),
         (mail("550 5.7.1 Sender refused"), "550 5.7.1 Sender refused", ""),
         (mail("553 5.1.8 Sender domain unknown"), "553 5.1.8 Sender domain unknown", ""),
         (mail("451 4.3.0 Not now"), unavailable, ""),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mx6_server::{Options, StopFlag};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// An SMTP ingress tier that takes mail over IPv6 from senders with reverse DNS and SPF or DKIM, for domains that opted in.
 #[derive(Parser)]
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("mx6: {}", failure.error);
+            mx6_telemetry::say!("{}", failure.error);
             ExitCode::from(failure.code)
         }
     }
@@ -115,11 +116,16 @@ fn serve(config: Option<PathBuf>, options: Options) -> Result<(), Failure> {
     })
 }
 
-/// SIGTERM and SIGINT drain; a second one ends the process at once.
+/// SIGTERM and SIGINT drain; a second one ends the process at once. SIGHUP is for a reload that is not there yet: it is told, and the gate
+/// goes on.
 fn stop_on_signals(stop: StopFlag) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new().name("mx6-signals".into()).spawn(move || {
         for signal in signals.forever() {
+            if signal == SIGHUP {
+                mx6_telemetry::say!("SIGHUP: there is nothing to reload yet; restart to read the configuration again");
+                continue;
+            }
             if stop.is_set() {
                 std::process::exit(128 + signal);
             }

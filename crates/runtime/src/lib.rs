@@ -31,7 +31,7 @@ mod time;
 pub use blocking::{BLOCKING_THREADS_MAX, blocking, blocking_queued};
 pub use cores::{Cores, CoresError};
 pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, UdpConnection};
-pub use listener::{Listener, ListenerCloser, accept_is_fatal};
+pub use listener::{Listener, ListenerCloser, accept_is_fatal, accept_is_starved};
 pub use preflight::{IoUringRefusal, Preflight, preflight};
 pub use shards::{ShardError, ShardId, run_local, run_shards};
 pub use stop::{StopFlag, Stopped};

@@ -150,11 +150,16 @@ impl ListenerCloser {
     }
 }
 
+/// Whether [`Listener::accept`] failed for want of descriptors or memory: the connection still waits, and so should the loop.
+#[must_use]
+pub fn accept_is_starved(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
 /// Whether an error of [`Listener::accept`] ends the accept loop.
 ///
 /// Not fatal: a connection that was gone before it was accepted, network errors that Linux reports here (accept(2)), and a lack of
-/// descriptors or memory, after which the loop should wait a little before it goes on ([`io::Error::raw_os_error`] tells
-/// `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`). Fatal: the listener was shut (`EINVAL`) or is not what it should be.
+/// descriptors or memory, after which the loop should wait a little before it goes on ([`accept_is_starved`]). Fatal: the listener was shut (`EINVAL`) or is not what it should be.
 #[must_use]
 pub fn accept_is_fatal(error: &io::Error) -> bool {
     const PASSING: &[i32] = &[

@@ -131,18 +131,36 @@ fn a_panic_ends_its_task_alone() {
             panic!("in a destructor");
         }
     }
+    struct Tally(Rc<Cell<u32>>);
+    impl Drop for Tally {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
     run_local(|| async {
         let before = panics();
-        spawn("first", async { panic!("in a task") });
-        spawn("second", async {
+        // Said on the way out, so that no task is left when the executor ends; the counter is of the whole process.
+        let ended = Rc::new(Cell::new(0));
+        let tally = || Tally(ended.clone());
+        let (first, second, third) = (tally(), tally(), tally());
+        spawn("first", async move {
+            let _first = first;
+            panic!("in a task")
+        });
+        spawn("second", async move {
+            let _second = second;
             let _value = PanicsInDrop;
             end_of_turn().await;
         });
-        spawn("third", async { std::panic::panic_any(17_u8) });
+        spawn("third", async move {
+            let _third = third;
+            std::panic::panic_any(17_u8)
+        });
         let done = Rc::new(Cell::new(false));
         let theirs = done.clone();
         spawn("fourth", async move { theirs.set(true) });
         until("the fourth task", || done.get()).await;
+        until("three tasks", || ended.get() == 3).await;
         until("three panics", || panics() >= before + 3).await;
     })
     .unwrap();
@@ -416,6 +434,12 @@ fn time_and_deadlines() {
 
 #[test]
 fn blocking_work_runs_side_by_side_and_may_panic() {
+    struct Tally(Rc<Cell<u32>>);
+    impl Drop for Tally {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
     run_local(|| async {
         let before = panics();
         let barrier = Arc::new(Barrier::new(8));

@@ -189,9 +189,7 @@ impl Connection {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<Wake> {
         let deadline_ms = self.session.deadline_ms();
         let stall_ms = match &self.transaction {
-            Some(transaction) if self.session.receiving_message() && transaction.holds_next_hop() => {
-                self.last_octets_ms + limits::BODY_STALL_MS
-            }
+            Some(transaction) if transaction.holds_next_hop() => self.last_octets_ms + limits::CLIENT_STALL_MS,
             _ => u64::MAX,
         };
         let mut read = pin!(self.stream.read(buffer));
@@ -291,18 +289,15 @@ impl Connection {
                 }
             }
             Question::Rcpt { forward_path } => match &mut self.transaction {
-                Some(transaction) => transaction.rcpt(&mut self.peer, &forward_path).await,
+                Some(transaction) => Box::pin(transaction.rcpt(&mut self.peer, &forward_path)).await,
                 None => Answer::Verdict(Verdict::Accept),
             },
             Question::Data => {
                 self.in_body = false;
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.data();
-                }
-                Answer::Verdict(Verdict::Accept)
+                Answer::Verdict(self.transaction.as_mut().map_or(Verdict::Accept, Transaction::data))
             }
             Question::EndOfData { fault } => match self.transaction.take() {
-                Some(transaction) => transaction.end_of_data(&mut self.peer, fault).await,
+                Some(transaction) => Box::pin(transaction.end_of_data(&mut self.peer, fault)).await,
                 None => Answer::Verdict(Verdict::Accept),
             },
         }

@@ -10,7 +10,7 @@ pub const SIZE_LIMIT_OCTETS_MIN: u64 = 64 << 10;
 pub const SIZE_LIMIT_OCTETS_MAX: u64 = 1 << 30;
 /// *Shard*: memory for messages in flight.
 pub const MEMORY_MIB_DEFAULT: u64 = 256;
-/// Reserved at MAIL when the client gives no SIZE, and the step by which a reservation grows.
+/// The step by which the reservation of a message grows.
 pub const MEMORY_RESERVATION_STEP_OCTETS: u64 = 64 << 10;
 
 /// PTR, A, AAAA and MX answers, all shards together.
@@ -55,8 +55,8 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LINGER_OCTETS_MAX: usize = 1 << 20;
 /// From the client's final dot to our reply, next hop included: a client waits ten minutes (RFC 5321 §4.5.3.2.6), so it never gives up first.
 pub const END_OF_DATA_TIMEOUT: Duration = Duration::from_secs(300);
-/// A body that stalls this long gives its next-hop connection back.
-pub const BODY_STALL_MS: u64 = 2_000;
+/// A client that stalls this long, in the body or between commands, gives its next-hop connection back.
+pub const CLIENT_STALL_MS: u64 = 2_000;
 /// After SIGTERM.
 pub const DRAIN_TIMEOUT_S_DEFAULT: u64 = 60;
 /// What is left after the drain timeout gets this long to hear its 421.

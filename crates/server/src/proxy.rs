@@ -59,6 +59,11 @@ fn parse_v2(input: &[u8]) -> ProxyHeader {
     let Ok(header) = v2::Header::try_from(&input[..octets]) else { return ProxyHeader::Malformed };
     let source = match (header.command, header.addresses) {
         (v2::Command::Local, _) => None,
+        (v2::Command::Proxy, v2::Addresses::IPv4(_) | v2::Addresses::IPv6(_))
+            if header.protocol != v2::Protocol::Stream =>
+        {
+            return ProxyHeader::Malformed;
+        }
         (v2::Command::Proxy, v2::Addresses::IPv4(addresses)) => Some(IpAddr::V4(addresses.source_address)),
         (v2::Command::Proxy, v2::Addresses::IPv6(addresses)) => Some(IpAddr::V6(addresses.source_address)),
         (v2::Command::Proxy, _) => None,
@@ -115,6 +120,7 @@ mod tests {
             (v2(0x21, 0x21, &ipv6_payload(0)), complete(52, Some("2001:db8::7"))),
             (v2(0x21, 0x21, &ipv6_payload(100)), complete(152, Some("2001:db8::7"))),
             (v2(0x21, 0x21, &ipv6_payload(2000)), ProxyHeader::Malformed),
+            (v2(0x21, 0x22, &ipv6_payload(0)), ProxyHeader::Malformed),
             (v2(0x20, 0x00, &[]), complete(16, None)),
             (v2(0x21, 0x00, &[]), complete(16, None)),
             (v2(0x31, 0x21, &ipv6_payload(0)), ProxyHeader::Malformed),

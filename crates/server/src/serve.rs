@@ -92,13 +92,15 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
     let mut recorders = Recorders::start(&config.log, &counters)?;
     let cores = config.cores.clone();
     if config.gate.directory.is_empty() {
-        eprintln!("mx6: warning: no --domain is given, every recipient will be refused");
+        mx6_telemetry::say!("warning: no --domain is given, every recipient will be refused");
     }
     for (listener, _) in listeners.first().into_iter().flatten() {
-        eprintln!("mx6: listening on {}", listener.local_addr());
+        mx6_telemetry::say!("listening on {}", listener.local_addr());
     }
     if let NameSource::Zone(path) = &config.names {
-        eprint!("{}", what_to_try(&config, path));
+        for line in what_to_try(&config, path).lines() {
+            mx6_telemetry::say!("{line}");
+        }
     }
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
@@ -138,7 +140,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
         }
     });
     if let Err(error) = recorders.close() {
-        eprintln!("mx6: the decision log was not written whole: {error}");
+        mx6_telemetry::say!("the decision log was not written whole: {error}");
     }
     ended?;
     match failures.lock().unwrap_or_else(PoisonError::into_inner).pop() {
@@ -149,17 +151,17 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
 
 /// For a gate that answers names from a file, which is one that somebody tries out.
 fn what_to_try(config: &Config, zone: &Path) -> String {
-    let mut text = format!("mx6: names come from {}, DNS is not asked. What to try next:\n", zone.display());
+    let mut text = format!("names come from {}, DNS is not asked. What to try next:\n", zone.display());
     if let Some(proxy) = config.proxy_listen.first() {
-        text += &format!("mx6:   mx6-loadgen sample --proxy '{proxy}'   (or: cargo run -p mx6-loadgen -- sample)\n");
-        text += "mx6:       sends one message for each row of the rule table and prints request and reply\n";
+        text += &format!("  mx6-loadgen sample --proxy '{proxy}'   (or: cargo run -p mx6-loadgen -- sample)\n");
+        text += "      sends one message for each row of the rule table and prints request and reply\n";
     }
-    text += "mx6:   mx6 explain --zone ZONE --client-ip ADDR --helo NAME --mail-from ADDR --rcpt-to ADDR MESSAGE.eml\n";
-    text += "mx6:       says every fact about a message in a file, the verdict and the reply\n";
+    text += "  mx6 explain --zone ZONE --client-ip ADDR --helo NAME --mail-from ADDR --rcpt-to ADDR MESSAGE.eml\n";
+    text += "      says every fact about a message in a file, the verdict and the reply\n";
     if let Target::Maildir(path) = &config.target {
-        text += &format!("mx6:   ls {}   shows the mail that was accepted\n", path.join("new").display());
+        text += &format!("  ls {}   shows the mail that was accepted\n", path.join("new").display());
     }
-    text + "mx6: decisions follow as JSON lines; Ctrl-C ends the gate\n"
+    text + "decisions follow as JSON lines; Ctrl-C ends the gate\n"
 }
 
 /// For each shard a listener on each address: the kernel spreads connections over them (SO_REUSEPORT).

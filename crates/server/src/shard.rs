@@ -137,7 +137,7 @@ impl Shard {
             mx6_runtime::sleep(DRAIN_POLL).await;
         }
         if self.open.get() > 0 {
-            eprintln!("mx6: shard {}: drain timeout, {} connections are cut off", self.index, self.open.get());
+            mx6_telemetry::say!("shard {}: drain timeout, {} connections are cut off", self.index, self.open.get());
             self.cut_off.set();
             let deadline = Deadline::after(limits::CUT_OFF_TIME);
             while self.open.get() > 0 && (self.delivering.get() > 0 || !deadline.has_passed()) {
@@ -145,6 +145,9 @@ impl Shard {
             }
         }
         self.delivery.quit().await;
+        // The last closed sockets leave with the next turns of the ring.
+        mx6_runtime::sleep(DRAIN_POLL).await;
+        mx6_runtime::sleep(DRAIN_POLL).await;
     }
 
     /// Counts a delivery; it counts as under way until the token is dropped.
@@ -225,10 +228,15 @@ async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
                 }
                 return;
             }
-            Err(error) => {
-                eprintln!("mx6: shard {}: accept: {error}", shard.index);
+            Err(error) if mx6_runtime::accept_is_starved(&error) => {
+                if shard.counters.value(Counter::AcceptStarved).is_multiple_of(ACCEPT_STARVED_TOLD) {
+                    mx6_telemetry::say!("shard {}: connections wait, accept: {error}", shard.index);
+                }
+                shard.counters.add_one(Counter::AcceptStarved);
                 mx6_runtime::sleep(limits::ACCEPT_PAUSE).await;
             }
+            // This one connection was gone before it was taken.
+            Err(_) => {}
         }
         // Further connections wait in the kernel's backlog.
         while shard.open.get() >= limits::CONNECTIONS_MAX && !shard.stop.is_set() {
@@ -237,4 +245,6 @@ async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
     }
 }
 
+/// Every so many failed accepts it is said again: about once a minute.
+const ACCEPT_STARVED_TOLD: u64 = 1_200;
 const DRAIN_POLL: Duration = Duration::from_millis(20);

@@ -59,7 +59,6 @@ pub(crate) struct Transaction {
     /// The body stalled, the next-hop connection was given back.
     released: bool,
     recipients: Vec<Recipient>,
-    reservation: Reservation,
     message: Option<Message>,
 }
 
@@ -82,10 +81,11 @@ struct Message {
     octets: u64,
     /// Why it cannot be taken whatever the gate says; its further octets are dropped.
     trouble: Option<Objection>,
+    reservation: Reservation,
 }
 
 impl Transaction {
-    /// MAIL: reserves memory, starts SPF.
+    /// MAIL: starts SPF. Refused while the memory budget is used up; nothing is booked before DATA, or idle clients could book it all.
     pub(crate) fn begin(
         shard: &Rc<Shard>,
         peer: &Peer,
@@ -93,12 +93,10 @@ impl Transaction {
         size: Option<u64>,
         body_8bit: bool,
     ) -> Result<Transaction, Verdict> {
-        let wanted =
-            size.unwrap_or(limits::MEMORY_RESERVATION_STEP_OCTETS).min(mx6_delivery::SPILL_ABOVE_OCTETS as u64);
-        let Some(reservation) = shard.memory.reserve(wanted) else {
+        if shard.memory.reserve(limits::MESSAGE_OVERHEAD_OCTETS as u64).is_none() {
             shard.counters.add_one(Counter::MemoryRefused);
             return Err(Verdict::Defer(MEMORY_USED_UP));
-        };
+        }
         let (text, identity) = match reverse_path {
             ReversePath::Null => (String::new(), None),
             ReversePath::Mailbox(mailbox) => {
@@ -116,7 +114,6 @@ impl Transaction {
             delivery,
             released: false,
             recipients: Vec::new(),
-            reservation,
             message: None,
         })
     }
@@ -199,11 +196,16 @@ impl Transaction {
         Answer::Outcome(outcome)
     }
 
-    /// DATA was accepted: octets will come.
-    pub(crate) fn data(&mut self) {
+    /// DATA: octets may come if there is memory to begin with.
+    pub(crate) fn data(&mut self) -> Verdict {
+        let Some(reservation) = self.shard.memory.reserve(limits::MESSAGE_OVERHEAD_OCTETS as u64) else {
+            self.shard.counters.add_one(Counter::MemoryRefused);
+            return Verdict::Defer(MEMORY_USED_UP);
+        };
         let mut body = Body::new(Arc::clone(&self.shard.spill_dir));
         body.expect(self.size.unwrap_or(0));
-        self.message = Some(Message { evaluation: Evaluation::new(), body, octets: 0, trouble: None });
+        self.message = Some(Message { evaluation: Evaluation::new(), body, octets: 0, trouble: None, reservation });
+        Verdict::Accept
     }
 
     /// Octets of the header block.
@@ -232,7 +234,7 @@ impl Transaction {
             message.trouble = Some((Rule::Storage, LOCAL_ERROR));
         }
         if let Err(error) = message.body.settle().await {
-            eprintln!("mx6: a message cannot be held in {}: {error}", self.shard.spill_dir.display());
+            mx6_telemetry::say!("a message cannot be held in {}: {error}", self.shard.spill_dir.display());
             message.trouble = Some((Rule::Storage, mx6_delivery::storage_reply(&error)));
         }
     }
@@ -240,15 +242,13 @@ impl Transaction {
     /// Reserves memory for `more` octets of the message before they are taken. The header block counts twice: DMARC's early lookup and
     /// a Maildir work on copies of it.
     fn make_room(&mut self, more: usize) -> bool {
-        let held = self
-            .message
-            .as_ref()
-            .map_or(0, |message| 2 * message.evaluation.header_block().len() + message.body.memory_octets());
+        let Some(message) = &mut self.message else { return false };
+        let held = 2 * message.evaluation.header_block().len() + message.body.memory_octets();
         let octets = (limits::MESSAGE_OVERHEAD_OCTETS + held + 2 * more) as u64;
-        if self.reservation.cover(octets.next_multiple_of(limits::MEMORY_RESERVATION_STEP_OCTETS)) {
+        if message.reservation.cover(octets.next_multiple_of(limits::MEMORY_RESERVATION_STEP_OCTETS)) {
             return true;
         }
-        if let Some(message) = self.message.as_mut().filter(|message| message.trouble.is_none()) {
+        if message.trouble.is_none() {
             self.shard.counters.add_one(Counter::MemoryRefused);
             message.trouble = Some((Rule::MemoryBudget, MEMORY_USED_UP));
         }
@@ -365,7 +365,7 @@ impl Transaction {
         // Nothing races this: neither the client's leaving nor a signal cuts a delivery short. A panic in it must not lose the record.
         let delivery = AssertUnwindSafe(self.delivery.deliver(&message, deadline)).catch_unwind();
         delivery.await.unwrap_or_else(|_| {
-            eprintln!("mx6: {}: delivery panicked, the outcome is unknown", peer.session_id);
+            mx6_telemetry::say!("{}: delivery panicked, the outcome is unknown", peer.session_id);
             Outcome::Unknown(LOCAL_ERROR)
         })
     }

@@ -21,6 +21,9 @@ pub const MESSAGE_OCTETS_MAX: u64 = 50 << 20;
 /// The header section of a message, its blank line included.
 pub const HEADER_OCTETS_MAX: usize = 1 << 20;
 
+/// Recipients of a session that were refused, until the connection is given up: each costs a lookup, a record, or work of the next hop.
+pub const REFUSED_RECIPIENTS_MAX: u32 = 100;
+
 /// Commands that were no use, until the connection is given up.
 pub const BAD_COMMANDS_MAX: u32 = 10;
 

@@ -11,6 +11,8 @@ pub enum Counter {
     Connections,
     /// Connections that ended, for whatever reason.
     ConnectionsEnded,
+    /// Accepts that failed for want of descriptors or memory.
+    AcceptStarved,
     /// Connections refused because the PROXY header was absent, malformed or from a stranger.
     ProxyRefused,
     /// Recipients accepted at RCPT.
@@ -41,9 +43,10 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 15] = [
+    pub const ALL: [Counter; 16] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
+        Counter::AcceptStarved,
         Counter::ProxyRefused,
         Counter::RecipientsAccepted,
         Counter::RecipientsRefused,
@@ -65,6 +68,7 @@ impl Counter {
         match self {
             Counter::Connections => "connections",
             Counter::ConnectionsEnded => "connections_ended",
+            Counter::AcceptStarved => "accept_starved",
             Counter::ProxyRefused => "proxy_refused",
             Counter::RecipientsAccepted => "recipients_accepted",
             Counter::RecipientsRefused => "recipients_refused",

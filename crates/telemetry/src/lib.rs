@@ -5,6 +5,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+/// One line on standard error, with our name in front. Standard error may be a pipe that nobody reads any more: that must never hurt.
+#[macro_export]
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "mx6: {}", format_args!($($argument)*));
+    }};
+}
+
 mod counters;
 mod decision;
 mod recorder;

@@ -1,7 +1,7 @@
 //! From shard to disk: one bounded ring a shard, one writer thread.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,7 @@ impl Recorders {
         let thread_shared = Arc::clone(&shared);
         let writer = thread::Builder::new()
             .name("mx6-log".into())
-            .spawn(move || write_records(rings, &mut BufWriter::with_capacity(BUFFER_OCTETS, sink), &thread_shared))
+            .spawn(move || write_records(rings, Log::new(sink), &thread_shared))
             .map_err(|source| LogError { path, source })?;
         let recorders = producers
             .into_iter()
@@ -85,14 +85,20 @@ impl Recorders {
         self.recorders.get_mut(index).and_then(Option::take)
     }
 
-    /// Writes what is still in the rings and ends the thread. Call when every shard has ended.
+    /// Writes what is still in the rings and ends the thread; gives up on a reader that stands still. Call when every shard has ended.
     ///
     /// # Errors
-    /// If writing failed at any time.
+    /// If writing failed at any time, or could not be finished.
     pub fn close(self) -> io::Result<()> {
         self.shared.closing.store(true, Ordering::SeqCst);
         self.writer.thread().unpark();
-        self.writer.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")))
+        for _ in 0..CLOSE_POLLS {
+            if self.writer.is_finished() {
+                return self.writer.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")));
+            }
+            thread::sleep(CLOSE_POLL);
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it, the last records are lost"))
     }
 }
 
@@ -116,19 +122,24 @@ impl Recorder {
 
 fn write_records(
     mut rings: Vec<(rtrb::Consumer<Decision>, Counters)>,
-    sink: &mut BufWriter<Box<dyn Write + Send>>,
+    mut log: Log,
     shared: &Shared,
 ) -> io::Result<()> {
-    let mut result = Ok(());
-    let mut lost_reported = 0;
     loop {
         // Read before draining: what was pushed before `closing` was set is then seen by this drain.
         let closing = shared.closing.load(Ordering::SeqCst);
-        let written = drain(&mut rings, sink, &mut result);
-        report_lost(&rings, sink, &mut lost_reported, &mut result);
-        keep_first_error(&mut result, sink.flush());
+        let mut written = 0;
+        for (ring, _) in &mut rings {
+            while let Ok(decision) = ring.pop() {
+                log.add(&decision);
+                written += 1;
+            }
+        }
+        let lost = rings.iter().map(|(_, counters)| counters.value(Counter::RecordsLost)).sum();
+        log.report_lost(lost);
+        log.flush();
         if closing {
-            return result;
+            return log.first_error.map_or(Ok(()), Err);
         }
         if written > 0 {
             thread::sleep(GATHER_TIME);
@@ -142,41 +153,90 @@ fn write_records(
     }
 }
 
-fn drain(
-    rings: &mut [(rtrb::Consumer<Decision>, Counters)],
-    sink: &mut BufWriter<Box<dyn Write + Send>>,
-    result: &mut io::Result<()>,
-) -> usize {
-    let mut written = 0;
-    for (ring, _) in rings {
-        while let Ok(decision) = ring.pop() {
-            let line = serde_json::to_writer(&mut *sink, &decision).map_err(io::Error::from);
-            keep_first_error(result, line.and_then(|()| sink.write_all(b"\n")));
-            written += 1;
+/// Lines on their way to the sink. A full disk or a closed pipe does not end the gate, and no gap is silent: what could not be written is
+/// counted, told once on standard error, and told in the log itself as soon as that can be written again.
+struct Log {
+    sink: Box<dyn Write + Send>,
+    lines: Vec<u8>,
+    /// Lines that could not be written.
+    lost_writing: u64,
+    /// Lost records, rings included, that a line in the log has told of; the second is the value once what is in `lines` is written.
+    reported: (u64, u64),
+    /// The last write ended inside a line.
+    torn: bool,
+    failing: bool,
+    first_error: Option<io::Error>,
+}
+
+impl Log {
+    fn new(sink: Box<dyn Write + Send>) -> Log {
+        let lines = Vec::with_capacity(BUFFER_OCTETS);
+        Log { sink, lines, lost_writing: 0, reported: (0, 0), torn: false, failing: false, first_error: None }
+    }
+
+    fn add(&mut self, decision: &Decision) {
+        // A record is plain data: writing it to memory cannot fail.
+        let _ = serde_json::to_writer(&mut self.lines, decision);
+        self.lines.push(b'\n');
+        if self.lines.len() >= BUFFER_OCTETS {
+            self.flush();
         }
     }
-    written
-}
 
-/// One line says how many records were lost since the last such line: a gap in the log is never silent.
-fn report_lost(
-    rings: &[(rtrb::Consumer<Decision>, Counters)],
-    sink: &mut BufWriter<Box<dyn Write + Send>>,
-    reported: &mut u64,
-    result: &mut io::Result<()>,
-) {
-    let lost: u64 = rings.iter().map(|(_, counters)| counters.value(Counter::RecordsLost)).sum();
-    if lost > *reported {
-        keep_first_error(result, writeln!(sink, "{{\"records_lost\":{}}}", lost - *reported));
-        *reported = lost;
+    /// `lost_in_rings`: over the whole run.
+    fn report_lost(&mut self, lost_in_rings: u64) {
+        let lost = lost_in_rings + self.lost_writing;
+        if lost > self.reported.0 {
+            self.lines.extend_from_slice(format!("{{\"records_lost\":{}}}\n", lost - self.reported.0).as_bytes());
+            self.reported.1 = lost;
+        }
     }
-}
 
-/// A full disk or a closed pipe must not end the gate: the first failure is said on standard error and returned at the end.
-fn keep_first_error(result: &mut io::Result<()>, step: io::Result<()>) {
-    if let (Ok(()), Err(error)) = (&result, step) {
-        eprintln!("mx6: the decision log cannot be written: {error}; records are being lost");
-        *result = Err(error);
+    fn flush(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        if self.torn {
+            self.lines.insert(0, b'\n');
+        }
+        let mut written = 0;
+        let result = loop {
+            match self.sink.write(&self.lines[written..]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(octets) => written += octets,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+            if written == self.lines.len() {
+                break self.sink.flush();
+            }
+        };
+        self.torn = self.lines[..written].last().map_or(self.torn, |octet| *octet != b'\n');
+        match result {
+            Ok(()) => self.went_well(),
+            Err(error) => self.went_wrong(written, error),
+        }
+        self.lines.clear();
+    }
+
+    fn went_well(&mut self) {
+        self.reported.0 = self.reported.1;
+        if std::mem::take(&mut self.failing) {
+            say!("the decision log can be written again, {} records were lost", self.lost_writing);
+        }
+    }
+
+    fn went_wrong(&mut self, written: usize, error: io::Error) {
+        let is_record = |line: &&[u8]| line.starts_with(b"{\"time\"");
+        self.lost_writing += self.lines[written..].split(|octet| *octet == b'\n').filter(is_record).count() as u64;
+        if self.torn {
+            self.lost_writing += 1;
+        }
+        self.reported.1 = self.reported.0;
+        if !std::mem::replace(&mut self.failing, true) {
+            say!("the decision log cannot be written: {error}; records are being lost");
+        }
+        self.first_error.get_or_insert(error);
     }
 }
 
@@ -185,6 +245,9 @@ const RING_RECORDS: usize = 8192;
 const BUFFER_OCTETS: usize = 64 << 10;
 /// After a write the thread waits this long, so that under load one write carries many records.
 const GATHER_TIME: Duration = Duration::from_millis(5);
+/// How long `close` waits for the writer, in steps.
+const CLOSE_POLLS: u32 = 500;
+const CLOSE_POLL: Duration = Duration::from_millis(10);
 /// A wake-up that was missed costs at most this.
 const PARK_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -245,6 +308,54 @@ mod tests {
         assert_eq!(lost, counters[0].value(Counter::RecordsLost));
         assert_eq!(lines[0]["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(lines[0]["helo"], "a\"b\r\n");
+    }
+
+    /// Takes `room` octets in all, until `repaired` is set.
+    struct FullDisk {
+        room: usize,
+        written: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+        repaired: Arc<AtomicBool>,
+    }
+
+    impl Write for FullDisk {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            let taken = if self.repaired.load(Ordering::SeqCst) { octets.len() } else { octets.len().min(self.room) };
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room = self.room.saturating_sub(taken);
+            self.written.lock().unwrap().extend_from_slice(&octets[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_silently() {
+        let written = std::sync::Arc::default();
+        let repaired = Arc::new(AtomicBool::new(false));
+        let disk = FullDisk { room: 1000, written: Arc::clone(&written), repaired: Arc::clone(&repaired) };
+        let mut log = Log::new(Box::new(disk));
+        for round in 0..20 {
+            if round == 10 {
+                repaired.store(true, Ordering::SeqCst);
+            }
+            for _ in 0..3 {
+                log.add(&decision("s"));
+            }
+            log.report_lost(0);
+            log.flush();
+        }
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let records = lines.iter().filter(|line| line["session"].is_string()).count() as u64;
+        let lost: u64 = lines.iter().filter_map(|line| line["records_lost"].as_u64()).sum();
+        assert_eq!((records + lost, lost), (60, log.lost_writing));
+        assert!(lost > 20, "{lost}");
+        assert_eq!(text.lines().count() - lines.len(), 1, "one torn line at most");
     }
 
     #[test]

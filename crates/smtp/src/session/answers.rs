@@ -1,6 +1,6 @@
 //! The answers to the session's questions, and what they make of it.
 
-use super::replies;
+use super::replies::{self, Closing};
 use super::transaction::{Incoming, Transaction};
 use super::{Asked, Session, State};
 use crate::{Outcome, Reply, Verdict};
@@ -82,6 +82,12 @@ impl Session {
         reply.write_to(&mut self.output);
         if reply.code == 421 {
             self.state = State::Closing;
+        }
+        if matches!(asked, Asked::Rcpt) {
+            self.refused_recipients += 1;
+            if self.refused_recipients >= self.config.refused_recipients_max {
+                self.close(Closing::RefusedRecipients);
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct SessionConfig {
     pub line_octets_max: usize,
     /// The bad command with this number ends the session; at least 1.
     pub bad_commands_max: u32,
+    /// Recipients of a session that may be refused; with the last of them it is closed.
+    pub refused_recipients_max: u32,
     /// Octets of the header section of a message, its blank line included.
     pub header_octets_max: usize,
     /// Milliseconds from a reply to the end of the next command line (RFC 5321 §4.5.3.2.7).
@@ -33,6 +35,7 @@ impl Default for SessionConfig {
             recipients_max: limits::RECIPIENTS_MAX,
             line_octets_max: limits::COMMAND_LINE_OCTETS_MAX,
             bad_commands_max: limits::BAD_COMMANDS_MAX,
+            refused_recipients_max: limits::REFUSED_RECIPIENTS_MAX,
             header_octets_max: limits::HEADER_OCTETS_MAX,
             command_timeout_ms: limits::COMMAND_TIMEOUT_MS,
             data_block_timeout_ms: limits::DATA_BLOCK_TIMEOUT_MS,

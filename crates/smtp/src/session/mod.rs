@@ -42,6 +42,7 @@ pub struct Session {
     greeted: bool,
     transaction: Transaction,
     bad_commands: u32,
+    refused_recipients: u32,
     /// Given before anything else happens.
     notice: Option<Notice>,
     /// Close as soon as nothing is under way.
@@ -176,6 +177,7 @@ impl Session {
             greeted: false,
             transaction: Transaction::None,
             bad_commands: 0,
+            refused_recipients: 0,
             notice: None,
             stopping: false,
             output,

@@ -29,6 +29,7 @@ pub(super) const MESSAGE_TOO_LARGE: Reply = Reply::fixed(552, EnhancedCode(5, 3,
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Closing {
     BadCommands,
+    RefusedRecipients,
     Chunking,
     Timeout,
     Shutdown,
@@ -38,6 +39,7 @@ impl Closing {
     pub(super) fn write_to(self, hostname: &str, out: &mut Vec<u8>) {
         let (enhanced, text) = match self {
             Closing::BadCommands => ("4.7.0", "Too many bad commands, closing connection."),
+            Closing::RefusedRecipients => ("4.7.0", "Too many refused recipients, closing connection."),
             Closing::Chunking => ("4.7.0", "Chunks are not commands, closing connection."),
             Closing::Timeout => ("4.4.2", "Timeout, closing connection."),
             Closing::Shutdown => ("4.3.2", "Service shutting down, closing connection."),
