@@ -295,6 +295,7 @@ fn set(config: &mut SessionConfig, setting: &str) {
         "recipients_max" => config.recipients_max = number as usize,
         "line_octets_max" => config.line_octets_max = number as usize,
         "bad_commands_max" => config.bad_commands_max = number as u32,
+        "refused_recipients_max" => config.refused_recipients_max = number as u32,
         _ => panic!("unknown setting {name}"),
     }
 }
