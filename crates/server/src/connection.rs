@@ -18,10 +18,11 @@ use mx6_telemetry::Counter;
 
 use crate::alarm::Alarm;
 use crate::limits;
+use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::proxy::{self, ProxyHeader};
 use crate::shard::Shard;
-use crate::transaction::{Answer, Peer, Transaction};
+use crate::transaction::{Answer, Transaction};
 
 /// How a listener learns who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,11 +248,11 @@ impl Connection {
     }
 
     async fn octets(&mut self, octets: &[u8]) {
-        let Some(transaction) = &mut self.transaction else { return };
+        let Some(message) = self.transaction.as_mut().and_then(Transaction::message) else { return };
         if self.in_body {
-            transaction.body_octets(octets).await;
+            message.body_octets(octets).await;
         } else {
-            transaction.header_octets(octets);
+            message.header_octets(octets);
         }
     }
 
@@ -259,8 +260,8 @@ impl Connection {
         match notice {
             Notice::HeaderComplete => {
                 self.in_body = true;
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.header_complete();
+                if let Some(message) = self.transaction.as_mut().and_then(Transaction::message) {
+                    message.header_complete();
                 }
             }
             Notice::TransactionReset => {

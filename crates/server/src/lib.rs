@@ -15,6 +15,8 @@ mod explain;
 mod hash_batch;
 pub mod limits;
 mod memory;
+mod message;
+mod peer;
 mod pending;
 mod proxy;
 mod record;

@@ -2,46 +2,24 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
-use mx6_delivery::{Body, Sender};
+use mx6_delivery::Sender;
 use mx6_dkim::Header;
 use mx6_message_auth::ReceivedParts;
-use mx6_policy::facts::{Facts, Iprev, MethodResult, PtrState, Spf};
-use mx6_policy::{Client, EndOfData, Gate, PtrMode, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage};
+use mx6_policy::facts::{Facts, MethodResult, Spf};
+use mx6_policy::{EndOfData, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage};
 use mx6_runtime::Deadline;
-use mx6_smtp::{EnhancedCode, ForwardPath, MessageFault, Outcome, Reply, ReversePath, Verdict};
+use mx6_smtp::{ForwardPath, MessageFault, Outcome, ReversePath, Verdict};
 use mx6_telemetry::{Counter, Durations};
 
-use crate::evaluation::{Evaluation, unix_s};
+use crate::evaluation::unix_s;
 use crate::limits;
-use crate::memory::Reservation;
+use crate::message::{LOCAL_ERROR, Message, Objection};
+use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::record::{self, About, Decided, Known, Speaker};
 use crate::shard::Shard;
-
-/// The client of a session and what is known of it whatever it sends.
-pub(crate) struct Peer {
-    pub(crate) client: Client,
-    pub(crate) session_id: String,
-    pub(crate) helo: String,
-    pub(crate) with_esmtp: bool,
-    /// Whether a PTR record exists: known earlier than whether it leads back. Absent when that was known at once.
-    pub(crate) ptr: Option<Pending<PtrState>>,
-    pub(crate) iprev: Pending<Iprev>,
-    pub(crate) accepted_at_ms: u64,
-}
-
-impl Peer {
-    /// Reverse DNS as `gate` wants it, as soon as it is known; none if the lookup was lost to a panic.
-    async fn reverse_dns_state(&mut self, gate: &Gate) -> Option<PtrState> {
-        match &mut self.ptr {
-            Some(ptr) if gate.ptr == PtrMode::Exists && self.iprev.known().is_none() => ptr.get().await.copied(),
-            _ => self.iprev.get().await.map(|iprev| gate.reverse_dns_state(iprev)),
-        }
-    }
-}
 
 /// An answer for the session.
 pub(crate) enum Answer {
@@ -72,18 +50,6 @@ struct Recipient {
     relay_ms: u64,
 }
 
-/// A rule that objects and its reply.
-type Objection = (Rule, Reply);
-
-struct Message {
-    evaluation: Evaluation,
-    body: Body,
-    octets: u64,
-    /// Why it cannot be taken whatever the gate says; its further octets are dropped.
-    trouble: Option<Objection>,
-    reservation: Reservation,
-}
-
 impl Transaction {
     /// MAIL: starts SPF. Refused while the memory budget is used up; nothing is booked before DATA, or idle clients could book it all.
     pub(crate) fn begin(
@@ -93,10 +59,7 @@ impl Transaction {
         size: Option<u64>,
         body_8bit: bool,
     ) -> Result<Transaction, Verdict> {
-        if shard.memory.reserve(limits::MESSAGE_OVERHEAD_OCTETS as u64).is_none() {
-            shard.counters.add_one(Counter::MemoryRefused);
-            return Err(Verdict::Defer(MEMORY_USED_UP));
-        }
+        Message::reserve(shard).map_err(Verdict::Defer)?;
         let (text, identity) = match reverse_path {
             ReversePath::Null => (String::new(), None),
             ReversePath::Mailbox(mailbox) => {
@@ -175,6 +138,7 @@ impl Transaction {
         let started_ms = mx6_runtime::now_ms();
         let outcome = self.delivery.rcpt(&recipient.forward_path).await;
         recipient.relay_ms = mx6_runtime::now_ms() - started_ms;
+        self.released = false;
         if outcome.reply().is_positive() {
             self.shard.counters.add_one(Counter::RecipientsAccepted);
             if recipient.would.is_some() {
@@ -198,61 +162,18 @@ impl Transaction {
 
     /// DATA: octets may come if there is memory to begin with.
     pub(crate) fn data(&mut self) -> Verdict {
-        let Some(reservation) = self.shard.memory.reserve(limits::MESSAGE_OVERHEAD_OCTETS as u64) else {
-            self.shard.counters.add_one(Counter::MemoryRefused);
-            return Verdict::Defer(MEMORY_USED_UP);
-        };
-        let mut body = Body::new(Arc::clone(&self.shard.spill_dir));
-        body.expect(self.size.unwrap_or(0));
-        self.message = Some(Message { evaluation: Evaluation::new(), body, octets: 0, trouble: None, reservation });
-        Verdict::Accept
-    }
-
-    /// Octets of the header block.
-    pub(crate) fn header_octets(&mut self, octets: &[u8]) {
-        let fits = self.make_room(octets.len());
-        if let Some(message) = self.message.as_mut().filter(|message| fits && message.trouble.is_none()) {
-            message.octets += octets.len() as u64;
-            message.evaluation.header_octets(octets);
+        match Message::begin(&self.shard, self.size) {
+            Ok(message) => {
+                self.message = Some(message);
+                Verdict::Accept
+            }
+            Err(reply) => Verdict::Defer(reply),
         }
     }
 
-    /// The header block is complete.
-    pub(crate) fn header_complete(&mut self) {
-        if let Some(message) = self.message.as_mut().filter(|message| message.trouble.is_none()) {
-            message.evaluation.header_complete(&self.shard.auth);
-        }
-    }
-
-    /// Octets of the body.
-    pub(crate) async fn body_octets(&mut self, octets: &[u8]) {
-        let fits = self.make_room(octets.len());
-        let Some(message) = self.message.as_mut().filter(|message| fits && message.trouble.is_none()) else { return };
-        message.octets += octets.len() as u64;
-        message.body.append(octets);
-        if !message.evaluation.body_octets(octets, &self.shard.batch).await {
-            message.trouble = Some((Rule::Storage, LOCAL_ERROR));
-        }
-        if let Err(error) = message.body.settle().await {
-            mx6_telemetry::say!("a message cannot be held in {}: {error}", self.shard.spill_dir.display());
-            message.trouble = Some((Rule::Storage, mx6_delivery::storage_reply(&error)));
-        }
-    }
-
-    /// Reserves memory for `more` octets of the message before they are taken. The header block counts twice: DMARC's early lookup and
-    /// a Maildir work on copies of it.
-    fn make_room(&mut self, more: usize) -> bool {
-        let Some(message) = &mut self.message else { return false };
-        let held = 2 * message.evaluation.header_block().len() + message.body.memory_octets();
-        let octets = (limits::MESSAGE_OVERHEAD_OCTETS + held + 2 * more) as u64;
-        if message.reservation.cover(octets.next_multiple_of(limits::MEMORY_RESERVATION_STEP_OCTETS)) {
-            return true;
-        }
-        if message.trouble.is_none() {
-            self.shard.counters.add_one(Counter::MemoryRefused);
-            message.trouble = Some((Rule::MemoryBudget, MEMORY_USED_UP));
-        }
-        false
+    /// The message that is arriving, from DATA to its end.
+    pub(crate) fn message(&mut self) -> Option<&mut Message> {
+        self.message.as_mut()
     }
 
     /// Whether a next-hop connection is held for this transaction.
@@ -284,7 +205,7 @@ impl Transaction {
         let dot_ms = mx6_runtime::now_ms();
         let deadline = Deadline::after(limits::END_OF_DATA_TIMEOUT);
         let Some(mut message) = self.message.take() else { return Answer::Verdict(Verdict::Defer(LOCAL_ERROR)) };
-        self.shard.counters.add(Counter::MessageOctets, message.octets);
+        self.shard.counters.add(Counter::MessageOctets, message.octets());
 
         let (ruling, facts) = self.judge_message(peer, &mut message, fault).await;
         let verdict_ms = mx6_runtime::now_ms();
@@ -298,7 +219,7 @@ impl Transaction {
             verdict: verdict_ms - dot_ms,
             ..Durations::default()
         };
-        let octets = message.octets;
+        let octets = message.octets();
         let outcome = match (&ruling.verdict, &facts) {
             (Verdict::Accept, Some(facts)) => {
                 let _delivering = self.shard.delivering();
@@ -334,7 +255,7 @@ impl Transaction {
             let facts = EndOfData { fault, received_fields, facts: None };
             return (shard.gate.end_of_data(&peer.client, class, &facts), None);
         }
-        if let Some((rule, reply)) = message.trouble.take() {
+        if let Some((rule, reply)) = message.take_trouble() {
             return (Ruling { verdict: Verdict::Defer(reply), rule: Some(rule), would: None }, None);
         }
         let address = peer.client.address();
@@ -360,8 +281,8 @@ impl Transaction {
             let block = message.evaluation.header_block();
             self.shard.auth.fields_to_remove(&Header::parse(block))
         };
-        let header = message.evaluation.into_header_block();
-        let message = mx6_delivery::Message { added, header, leave_out, body: message.body };
+        let (header, body, _reserved) = message.into_parts();
+        let message = mx6_delivery::Message { added, header, leave_out, body };
         // Nothing races this: neither the client's leaving nor a signal cuts a delivery short. A panic in it must not lose the record.
         let delivery = AssertUnwindSafe(self.delivery.deliver(&message, deadline)).catch_unwind();
         delivery.await.unwrap_or_else(|_| {
@@ -477,6 +398,3 @@ fn start_spf(shard: &Rc<Shard>, peer: &Peer, identity: Option<(String, String)>)
         auth.spf(address, &helo, reverse_path, false).await
     })
 }
-
-const MEMORY_USED_UP: Reply = Reply::fixed(452, EnhancedCode(4, 3, 1), "Insufficient system storage, try again later.");
-const LOCAL_ERROR: Reply = Reply::fixed(451, EnhancedCode(4, 3, 0), "Local error in processing, try again later.");

@@ -1,0 +1,119 @@
+//! One message while it arrives: evaluated, held within the shard's memory budget, spilled when it is large.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mx6_delivery::Body;
+use mx6_policy::Rule;
+use mx6_smtp::{EnhancedCode, Reply};
+use mx6_telemetry::Counter;
+
+use crate::evaluation::Evaluation;
+use crate::limits;
+use crate::memory::Reservation;
+use crate::shard::Shard;
+
+/// A rule that objects and its reply.
+pub(crate) type Objection = (Rule, Reply);
+
+/// A message from DATA to its end.
+pub(crate) struct Message {
+    pub(crate) evaluation: Evaluation,
+    shard: Rc<Shard>,
+    body: Body,
+    octets: u64,
+    /// Why it cannot be taken whatever the gate says; its further octets are dropped.
+    trouble: Option<Objection>,
+    reservation: Reservation,
+}
+
+impl Message {
+    /// A message to come. `size`: what the client says of its octets.
+    ///
+    /// # Errors
+    /// The reply, if there is no memory to begin with.
+    pub(crate) fn begin(shard: &Rc<Shard>, size: Option<u64>) -> Result<Message, Reply> {
+        let reservation = Message::reserve(shard)?;
+        let mut body = Body::new(Arc::clone(&shard.spill_dir));
+        body.expect(size.unwrap_or(0));
+        let evaluation = Evaluation::new();
+        Ok(Message { evaluation, shard: Rc::clone(shard), body, octets: 0, trouble: None, reservation })
+    }
+
+    /// Memory to begin a message with.
+    ///
+    /// # Errors
+    /// The reply, if the budget is used up.
+    pub(crate) fn reserve(shard: &Shard) -> Result<Reservation, Reply> {
+        shard.memory.reserve(limits::MESSAGE_OVERHEAD_OCTETS as u64).ok_or_else(|| {
+            shard.counters.add_one(Counter::MemoryRefused);
+            MEMORY_USED_UP
+        })
+    }
+
+    /// Octets of the header block.
+    pub(crate) fn header_octets(&mut self, octets: &[u8]) {
+        if self.admit(octets.len()) {
+            self.evaluation.header_octets(octets);
+        }
+    }
+
+    /// The header block is complete.
+    pub(crate) fn header_complete(&mut self) {
+        if self.trouble.is_none() {
+            self.evaluation.header_complete(&self.shard.auth);
+        }
+    }
+
+    /// Octets of the body.
+    pub(crate) async fn body_octets(&mut self, octets: &[u8]) {
+        if !self.admit(octets.len()) {
+            return;
+        }
+        self.body.append(octets);
+        if !self.evaluation.body_octets(octets, &self.shard.batch).await {
+            self.trouble = Some((Rule::Storage, LOCAL_ERROR));
+        }
+        if let Err(error) = self.body.settle().await {
+            mx6_telemetry::say!("a message cannot be held in {}: {error}", self.shard.spill_dir.display());
+            self.trouble = Some((Rule::Storage, mx6_delivery::storage_reply(&error)));
+        }
+    }
+
+    /// Octets taken so far.
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Why the message cannot be taken whatever the gate says.
+    pub(crate) fn take_trouble(&mut self) -> Option<Objection> {
+        self.trouble.take()
+    }
+
+    /// Header block and body, for delivery, and the memory reserved for them, to be held as long.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Body, Reservation) {
+        (self.evaluation.into_header_block(), self.body, self.reservation)
+    }
+
+    /// Reserves memory for `more` octets before they are taken. The header block counts twice: DMARC's early lookup and a Maildir work on
+    /// copies of it.
+    fn admit(&mut self, more: usize) -> bool {
+        if self.trouble.is_some() {
+            return false;
+        }
+        let held = 2 * self.evaluation.header_block().len() + self.body.memory_octets();
+        let octets = (limits::MESSAGE_OVERHEAD_OCTETS + held + 2 * more) as u64;
+        if !self.reservation.cover(octets.next_multiple_of(limits::MEMORY_RESERVATION_STEP_OCTETS)) {
+            self.shard.counters.add_one(Counter::MemoryRefused);
+            self.trouble = Some((Rule::MemoryBudget, MEMORY_USED_UP));
+            return false;
+        }
+        self.octets += more as u64;
+        true
+    }
+}
+
+const MEMORY_USED_UP: Reply = Reply::fixed(452, EnhancedCode(4, 3, 1), "Insufficient system storage, try again later.");
+/// A fault of ours: a lookup or the hashing was lost.
+pub(crate) const LOCAL_ERROR: Reply =
+    Reply::fixed(451, EnhancedCode(4, 3, 0), "Local error in processing, try again later.");

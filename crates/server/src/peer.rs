@@ -1,0 +1,28 @@
+//! The client of a session.
+
+use mx6_policy::facts::{Iprev, PtrState};
+use mx6_policy::{Client, Gate, PtrMode};
+
+use crate::pending::Pending;
+
+/// The client of a session and what is known of it whatever it sends.
+pub(crate) struct Peer {
+    pub(crate) client: Client,
+    pub(crate) session_id: String,
+    pub(crate) helo: String,
+    pub(crate) with_esmtp: bool,
+    /// Whether a PTR record exists: known earlier than whether it leads back. Absent when that was known at once.
+    pub(crate) ptr: Option<Pending<PtrState>>,
+    pub(crate) iprev: Pending<Iprev>,
+    pub(crate) accepted_at_ms: u64,
+}
+
+impl Peer {
+    /// Reverse DNS as `gate` wants it, as soon as it is known; none if the lookup was lost to a panic.
+    pub(crate) async fn reverse_dns_state(&mut self, gate: &Gate) -> Option<PtrState> {
+        match &mut self.ptr {
+            Some(ptr) if gate.ptr == PtrMode::Exists && self.iprev.known().is_none() => ptr.get().await.copied(),
+            _ => self.iprev.get().await.map(|iprev| gate.reverse_dns_state(iprev)),
+        }
+    }
+}
