@@ -38,7 +38,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     let _open = shard.opened();
     let (client, early) = match kind {
         ListenerKind::Direct => (Client::new(peer.ip(), &shard.connectors), Vec::new()),
-        ListenerKind::Proxy => match proxied_client(&shard, &mut stream, peer.ip()).await {
+        ListenerKind::Proxy => match Box::pin(proxied_client(&shard, &mut stream, peer.ip())).await {
             Some(known) => known,
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
@@ -46,7 +46,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     let mut connection = Connection::new(shard, stream, client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
-        connection.linger().await;
+        Box::pin(connection.linger()).await;
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);
@@ -250,7 +250,8 @@ impl Connection {
     async fn octets(&mut self, octets: &[u8]) {
         let Some(message) = self.transaction.as_mut().and_then(Transaction::message) else { return };
         if self.in_body {
-            message.body_octets(octets).await;
+            // Boxed, as all that seldom runs: a connection that waits is as large as the largest future inside it.
+            Box::pin(message.body_octets(octets)).await;
         } else {
             message.header_octets(octets);
         }
