@@ -21,6 +21,8 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 /// # Panics
 /// When called outside [`crate::run_shards`] and [`crate::run_local`].
 pub fn spawn<F: Future<Output = ()> + 'static>(what: &'static str, f: F) {
+    // Boxed once: each layer around a future holds it twice, where it was captured and where it is awaited.
+    let f = Box::pin(f);
     // The inner catch takes a panic of `f`; the outer one takes a panic of `f`'s destructor, which runs inside its poll.
     let guarded = async move { AssertUnwindSafe(f).catch_unwind().await };
     glommio::spawn_local(async move {
