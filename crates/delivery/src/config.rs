@@ -15,8 +15,12 @@ pub struct DeliveryConfig {
     pub messages_per_connection_max: u32,
     /// 4xx and 5xx replies on one connection before it is retired. Postfix slows down at 10 and disconnects at 20.
     pub refusals_per_connection_max: u32,
+    /// How often one mail transaction leaves a connection for its refusals and says its accepted recipients again; then it stays.
+    pub retirements_per_transaction_max: u32,
     /// Connections open at once, used or not. A host that has so many is passed over.
     pub connections_max: usize,
+    /// How long a recipient waits for a connection when every host that could take it has `connections_max`.
+    pub slot_timeout: Duration,
     /// For one TCP connection.
     pub connect_timeout: Duration,
     /// For the greeting, and again for the reply to EHLO.
@@ -27,6 +31,9 @@ pub struct DeliveryConfig {
     pub block_timeout: Duration,
     /// For one recipient in all: every host tried, every replay. Below the 5 min a client waits (RFC 5321 §4.5.3.2.3).
     pub recipient_timeout: Duration,
+    /// For one host, while another is left that has not been tried for this step: a host that is slow to fail must not hold up the mail.
+    /// Not for the message itself.
+    pub host_timeout: Duration,
     /// How long the addresses of a host name are believed; on a failure they are looked up again at once.
     pub addresses_timeout: Duration,
     /// A host that failed is tried last for so long; doubled with each failure in a row.
@@ -51,12 +58,15 @@ impl Default for DeliveryConfig {
             idle_timeout: Duration::from_secs(30),
             messages_per_connection_max: 100,
             refusals_per_connection_max: 8,
+            retirements_per_transaction_max: 3,
             connections_max: 1000,
+            slot_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(10),
             greeting_timeout: Duration::from_secs(30),
             command_timeout: Duration::from_secs(60),
             block_timeout: Duration::from_secs(60),
             recipient_timeout: Duration::from_secs(120),
+            host_timeout: Duration::from_secs(15),
             addresses_timeout: Duration::from_secs(60),
             back_off_min: Duration::from_secs(1),
             back_off_max: Duration::from_secs(60),

@@ -8,6 +8,7 @@
 
 mod connection;
 mod fault;
+mod health;
 mod host;
 mod transaction;
 mod transmit;
@@ -67,12 +68,22 @@ impl NextHops {
         }
     }
 
-    /// The hosts in the order to try them, each with its index: as configured, those that failed lately after the others, of these the one
+    /// Every host, for [`NextHops::pick`].
+    fn all(&self) -> Vec<usize> {
+        (0..self.hosts.len()).collect()
+    }
+
+    /// Takes the host to try now out of those that are left: as configured, those that failed lately after the others, of these the one
     /// first that may be tried first.
-    fn order(&self) -> Vec<(usize, &Host)> {
-        let mut hosts: Vec<(usize, &Host)> = self.hosts.iter().enumerate().collect();
-        hosts.sort_by_key(|(_, host)| host.back_off_until_ms());
-        hosts
+    fn pick(&self, hosts: &mut Vec<usize>) -> Option<usize> {
+        let ranks = hosts.iter().enumerate().map(|(at, host)| (self.hosts[*host].health.rank(), at));
+        let (_, at) = ranks.min()?;
+        Some(hosts.remove(at))
+    }
+
+    /// How long one host may take while others are left.
+    fn share(&self, until: Deadline) -> Deadline {
+        Deadline::after(self.config.host_timeout.min(until.remaining() / 2)).earlier(until)
     }
 
     /// An idle connection that is still alive.
@@ -93,7 +104,12 @@ impl NextHops {
     /// A new connection.
     async fn connect(&self, host: &Host, until: Deadline, stage: &mut Stage) -> Result<Connection, Fault> {
         let result = host.connect(&self.config, until, stage).await;
-        count(if result.is_ok() { &self.counters.opened } else { &self.counters.failed });
+        match result {
+            Ok(_) => count(&self.counters.opened),
+            // Nobody tried.
+            Err(Fault::Busy) => {}
+            Err(_) => count(&self.counters.failed),
+        }
         result
     }
 
@@ -125,8 +141,10 @@ impl NextHops {
             let (next_hops, farewell) = (self.clone(), self.farewells.clone());
             spawn("next hop RSET", async move {
                 let until = Deadline::after(next_hops.config.command_timeout);
-                if connection.reset(until).await.is_ok() {
-                    next_hops.put_back(host, connection);
+                match connection.reset(until).await {
+                    Ok(()) => next_hops.put_back(host, connection),
+                    Err(Fault::TimedOut) => next_hops.hosts[host].failed(Stage::Mail, &next_hops.config),
+                    Err(_) => {}
                 }
                 drop(farewell);
             });

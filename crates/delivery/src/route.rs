@@ -17,8 +17,8 @@ pub struct Route {
     pub replays: u32,
 }
 
-/// A step of delivery.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// A step of delivery; a later one is greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Looking up the next hop's addresses, or connecting.
     #[default]

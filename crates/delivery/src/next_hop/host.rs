@@ -10,6 +10,7 @@ use mx6_runtime::{Deadline, blocking, deadline, now_ms};
 
 use super::connection::{Connection, Slot};
 use super::fault::Fault;
+use super::health::Health;
 use crate::{DeliveryConfig, NextHop, Stage};
 
 /// A next hop and what is known of it.
@@ -24,8 +25,7 @@ pub(crate) struct Host {
     open: Rc<Cell<usize>>,
     /// What the connection made last was offered.
     size_max: Cell<Option<u64>>,
-    failures: Cell<u32>,
-    back_off_until_ms: Cell<u64>,
+    pub(crate) health: Health,
 }
 
 #[derive(Debug, Default)]
@@ -43,12 +43,11 @@ impl Host {
             idle: RefCell::default(),
             open: Rc::default(),
             size_max: Cell::new(None),
-            failures: Cell::new(0),
-            back_off_until_ms: Cell::new(0),
+            health: Health::default(),
         }
     }
 
-    /// A new connection, over which EHLO was said. Keeps account of the host's health.
+    /// A new connection, over which EHLO was said. A failure counts against the host; a success says nothing yet of its health.
     pub(crate) async fn connect(
         &self,
         config: &DeliveryConfig,
@@ -57,35 +56,27 @@ impl Host {
     ) -> Result<Connection, Fault> {
         *stage = Stage::Connect;
         let mut fault = Fault::NoAddress;
-        for address in self.addresses(config, until).await.iter() {
+        let addresses = self.addresses(config, until).await;
+        for (index, address) in addresses.iter().enumerate() {
+            let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let share = Deadline::after(until.remaining() / left).earlier(until);
             let slot = Slot::take(&self.open, config.connections_max).ok_or(Fault::Busy)?;
-            match Connection::open(*address, slot, config, until, stage).await {
+            match Connection::open(*address, slot, config, share, stage).await {
                 Ok(connection) => {
-                    self.failures.set(0);
-                    self.back_off_until_ms.set(0);
                     self.size_max.set(connection.extensions.size_max);
                     return Ok(connection);
                 }
                 Err(next) => fault = next,
             }
         }
-        self.failed(config);
+        self.failed(*stage, config);
         Err(fault)
     }
 
-    /// The host failed us: for some time others are tried first, and its addresses are looked up again.
-    pub(crate) fn failed(&self, config: &DeliveryConfig) {
-        let doublings = self.failures.get().min(16);
-        let back_off = config.back_off_min.saturating_mul(1 << doublings).min(config.back_off_max);
-        self.failures.set(self.failures.get().saturating_add(1));
-        self.back_off_until_ms.set(now_ms().saturating_add(back_off.as_millis() as u64));
+    /// The host failed us at `stage`: for some time others are tried first, and its addresses are looked up again.
+    pub(crate) fn failed(&self, stage: Stage, config: &DeliveryConfig) {
+        self.health.failed(stage, config);
         self.addresses.borrow_mut().believed_until_ms = 0;
-    }
-
-    /// When it will be tried in its turn again; 0 when it is now.
-    pub(crate) fn back_off_until_ms(&self) -> u64 {
-        let until = self.back_off_until_ms.get();
-        if until > now_ms() { until } else { 0 }
     }
 
     /// Takes the idle connection that was used last.

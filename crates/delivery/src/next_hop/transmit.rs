@@ -34,16 +34,16 @@ pub(crate) enum Sent {
     Unreadable(io::Error),
 }
 
-/// Sends a message over a connection on which MAIL and RCPT were accepted.
+/// Sends a message over a connection on which MAIL and RCPT were accepted. The reply to DATA is waited for until the first deadline.
 pub(crate) async fn transmit(
     connection: &mut Connection,
     message: &Message,
     config: &DeliveryConfig,
-    until: Deadline,
+    (data_until, until): (Deadline, Deadline),
     stage: &mut Stage,
 ) -> Sent {
     *stage = Stage::Data;
-    match ask_for_data(connection, config, until).await {
+    match ask_for_data(connection, data_until.earlier(until)).await {
         Ok(reply) if reply.code == 354 => {}
         Ok(reply) if reply.code >= 400 => return Sent::NoData(reply),
         Ok(_) => return Sent::Dead(Fault::Unexpected),
@@ -62,12 +62,11 @@ pub(crate) async fn transmit(
     }
 }
 
-async fn ask_for_data(connection: &mut Connection, config: &DeliveryConfig, until: Deadline) -> Result<Reply, Fault> {
+async fn ask_for_data(connection: &mut Connection, until: Deadline) -> Result<Reply, Fault> {
     // It may have been held for seconds while the body came in.
     if let Some(_stray) = connection.early_reply()? {
         return Err(Fault::Stray);
     }
-    let until = Deadline::after(config.command_timeout).earlier(until);
     connection.send(&[DATA], until).await?;
     connection.reply(until).await
 }

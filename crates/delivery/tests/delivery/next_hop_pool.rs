@@ -132,7 +132,10 @@ fn the_number_of_connections_is_limited() {
     let hop = Hop::start(&[&["@", "@to a@x", "@message", "<end"]]);
     let addr = hop.addr;
     run_local(async move || {
-        let delivery = Delivery::new(&target(&[addr]), DeliveryConfig { connections_max: 1, ..config() });
+        let delivery = Delivery::new(
+            &target(&[addr]),
+            DeliveryConfig { connections_max: 1, slot_timeout: Duration::from_millis(100), ..config() },
+        );
         let mut first = delivery.begin(support::sender());
         assert_eq!(told(&first.rcpt("a@x").await), TO_A);
         let mut second = delivery.begin(support::sender());

@@ -8,6 +8,7 @@ use mx6_runtime::{run_local, timeout};
 
 const UNAVAILABLE: &str = "refused 451 4.4.1 Next hop unavailable, try again later.";
 const TO_A: &str = "accepted 250 2.1.5 Ok a@x";
+const TO_B: &str = "accepted 250 2.1.5 Ok b@x";
 const QUEUED: &str = "accepted 250 2.0.0 queued";
 
 /// The scripts of the next hop's connections, the client's script.
@@ -160,6 +161,13 @@ fn a_connection_on_which_reset_is_said_counts() {
     let one = DeliveryConfig { connections_max: 1, ..slow() };
     let scripts: Scripts = (
         &[&["@", "@to a@x", "< RSET", "sleep 150", "> 250 ok", "@to a@x", "@message", "<quit"]],
+        &[("rcpt a@x", TO_A), ("abandon", ""), ("mail", ""), ("rcpt a@x", TO_A), ("deliver", QUEUED)],
+    );
+    check("the one connection is waited for", scripts, one, (1, 1));
+
+    let hasty = DeliveryConfig { connections_max: 1, slot_timeout: Duration::from_millis(50), ..slow() };
+    let scripts: Scripts = (
+        &[&["@", "@to a@x", "< RSET", "sleep 150", "> 250 ok", "@to a@x", "@message", "<quit"]],
         &[
             ("rcpt a@x", TO_A),
             ("abandon", ""),
@@ -171,7 +179,136 @@ fn a_connection_on_which_reset_is_said_counts() {
             ("deliver", QUEUED),
         ],
     );
-    check("one connection", scripts, one, (1, 1));
+    check("not for longer than it may be", scripts, hasty, (1, 1));
+}
+
+#[test]
+fn a_recipient_after_a_release_is_said_with_those_before() {
+    let cases: [(&str, Scripts, (usize, usize)); 6] = [
+        (
+            "over the connection that was given back",
+            (
+                &[&["@", "@to a@x", "< RSET", "> 250 ok", "@to a@x b@x", "@message", "<quit"]],
+                &[("rcpt a@x", TO_A), ("release", ""), ("sleep 50", ""), ("rcpt b@x", TO_B), ("deliver", QUEUED)],
+            ),
+            (1, 1),
+        ),
+        (
+            "over another while RSET is not answered",
+            (
+                &[&["@", "@to a@x", "< RSET", "<end"], &["@", "@to a@x b@x", "@message", "<quit"]],
+                &[("rcpt a@x", TO_A), ("release", ""), ("rcpt b@x", TO_B), ("deliver", QUEUED)],
+            ),
+            (2, 1),
+        ),
+        (
+            "again and again",
+            (
+                &[&[
+                    "@",
+                    "@to a@x",
+                    "< RSET",
+                    "> 250 ok",
+                    "@to a@x b@x",
+                    "< RSET",
+                    "> 250 ok",
+                    "@to a@x b@x c@x",
+                    "< RSET",
+                    "> 250 ok",
+                    "@to a@x b@x c@x",
+                    "@message",
+                    "<quit",
+                ]],
+                &[
+                    ("rcpt a@x", TO_A),
+                    ("release", ""),
+                    ("sleep 50", ""),
+                    ("rcpt b@x", TO_B),
+                    ("release", ""),
+                    ("sleep 50", ""),
+                    ("rcpt c@x", "accepted 250 2.1.5 Ok c@x"),
+                    ("release", ""),
+                    ("sleep 50", ""),
+                    ("deliver", QUEUED),
+                ],
+            ),
+            (1, 1),
+        ),
+        (
+            "the new one is refused",
+            (
+                &[&[
+                    "@",
+                    "@to a@x",
+                    "< RSET",
+                    "> 250 ok",
+                    "< MAIL FROM:<s@there.example>",
+                    "< RCPT TO:<a@x>",
+                    "< RCPT TO:<b@x>",
+                    "> 250 ok",
+                    "> 250 ok",
+                    "> 550 5.1.1 no",
+                    "@message",
+                    "<quit",
+                ]],
+                &[
+                    ("rcpt a@x", TO_A),
+                    ("release", ""),
+                    ("sleep 50", ""),
+                    ("rcpt b@x", "refused 550 5.1.1 no"),
+                    ("deliver", QUEUED),
+                ],
+            ),
+            (1, 1),
+        ),
+        (
+            "one before fares differently",
+            (
+                &[&[
+                    "@",
+                    "@to a@x",
+                    "< RSET",
+                    "> 250 ok",
+                    "< MAIL FROM:<s@there.example>",
+                    "< RCPT TO:<a@x>",
+                    "< RCPT TO:<b@x>",
+                    "> 250 ok",
+                    "> 450 no",
+                    "> 250 ok",
+                    "< RSET",
+                    "> 250 ok",
+                    "<quit",
+                ]],
+                &[
+                    ("rcpt a@x", TO_A),
+                    ("release", ""),
+                    ("sleep 50", ""),
+                    ("rcpt b@x", UNAVAILABLE),
+                    ("rcpt c@x", UNAVAILABLE),
+                    ("deliver", UNAVAILABLE),
+                    ("sleep 50", ""),
+                ],
+            ),
+            (1, 1),
+        ),
+        (
+            "the next hop is gone",
+            (
+                &[&["@", "@to a@x", "< RSET", "> 250 ok", "close"]],
+                &[
+                    ("rcpt a@x", TO_A),
+                    ("release", ""),
+                    ("sleep 50", ""),
+                    ("rcpt b@x", UNAVAILABLE),
+                    ("deliver", UNAVAILABLE),
+                ],
+            ),
+            (0, 0),
+        ),
+    ];
+    for (name, scripts, connections) in cases {
+        check(name, scripts, slow(), connections);
+    }
 }
 
 #[test]
