@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need (Debian or Ubuntu), builds the workspace once, runs every test, and prints as its last line
-# `N passed, N failed, N skipped`. Exits with 1 if a test failed or did not run.
+# `N passed, N failed, N skipped`. Exits with 1 if a test failed or did not run. With --install-only it stops after the packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,6 +35,9 @@ install_packages() {
 }
 
 install_packages >&2
+if [[ ${1:-} == --install-only ]]; then
+    exit 0
+fi
 
 # Most of a test's time is waiting, so more of them run at once than there are cores.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
