@@ -434,12 +434,6 @@ fn time_and_deadlines() {
 
 #[test]
 fn blocking_work_runs_side_by_side_and_may_panic() {
-    struct Tally(Rc<Cell<u32>>);
-    impl Drop for Tally {
-        fn drop(&mut self) {
-            self.0.set(self.0.get() + 1);
-        }
-    }
     run_local(|| async {
         let before = panics();
         let barrier = Arc::new(Barrier::new(8));
