@@ -227,10 +227,12 @@ impl Log {
     }
 
     fn went_wrong(&mut self, written: usize, error: io::Error) {
-        let is_record = |line: &&[u8]| line.starts_with(b"{\"time\"");
-        self.lost_writing += self.lines[written..].split(|octet| *octet == b'\n').filter(is_record).count() as u64;
-        if self.torn {
-            self.lost_writing += 1;
+        let mut end = 0;
+        for line in self.lines.split_inclusive(|octet| *octet == b'\n') {
+            end += line.len();
+            if end > written && line.starts_with(b"{\"time\"") {
+                self.lost_writing += 1;
+            }
         }
         self.reported.1 = self.reported.0;
         if !std::mem::replace(&mut self.failing, true) {
