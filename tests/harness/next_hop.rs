@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::until;
+
 /// What to do on one connection. Replies are without CRLF, and may have several lines.
 #[derive(Clone)]
 pub struct Script {
@@ -109,9 +111,9 @@ impl NextHop {
         NextHop::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), scripts)
     }
 
-    /// The same on an address that was used before.
+    /// The same on an address that was used before. Meanwhile its port may have gone to somebody's outgoing connection.
     pub fn start_on(address: SocketAddr, scripts: Vec<Script>) -> NextHop {
-        let listener = TcpListener::bind(address).unwrap();
+        let listener = until("the port to be free", || TcpListener::bind(address).ok());
         let address = listener.local_addr().unwrap();
         let (seen, stopped, open) =
             (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<TcpStream>>>::default());
