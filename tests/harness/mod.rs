@@ -1,6 +1,6 @@
 //! What the tests stand on: the gate as a process, and around it the real programs it talks to.
 //!
-//! Everything runs on loopback, or in a network namespace that the test makes itself; ports are chosen by the kernel;
+//! Everything runs on loopback, or in a network namespace that the test makes itself; ports are chosen by the kernel, or by `free_port`;
 //! readiness is polled against a deadline. Every process that a test starts is ended by the test, by its process id.
 
 pub mod dns_server;
@@ -16,6 +16,8 @@ pub mod smtp;
 pub mod unbound;
 pub mod zone;
 
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here may take, the slowest DNS deadline of the gate (20 s) included.
@@ -31,6 +33,19 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         std::thread::sleep(POLL);
     }
+}
+
+/// A port of 127.0.0.1 for a program that cannot be given port 0: free for TCP and UDP now, not handed out twice by this process, and
+/// below the ports that the kernel gives to outgoing connections, which could take it before the program does.
+pub fn free_port() -> u16 {
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 1_000).unwrap() * 20;
+    until("a free port", || {
+        let port = 12_000 + (first + ASKED.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
+        (tcp.is_ok() && udp.is_ok()).then_some(port)
+    })
 }
 
 /// Tells the reader of the test output why a test did nothing.

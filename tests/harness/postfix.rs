@@ -1,6 +1,6 @@
 //! A real Postfix in a folder of the test's own, with its own configuration, queue and port.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::process::{Process, succeed};
 use super::smtp::Client;
-use super::{files, until};
+use super::{files, free_port, until};
 
 /// A running Postfix.
 pub struct Postfix {
@@ -39,7 +39,7 @@ impl Postfix {
     fn start(access: &str, more: &str) -> Postfix {
         let dir = tempfile::Builder::new().prefix("mx6-postfix-").tempdir().unwrap();
         let at = dir.path();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let (uid, gid) = (number("-u"), number("-g"));
         for (folder, owner) in [("queue", None), ("data", Some(uid)), ("mail", Some(uid))] {
             std::fs::create_dir(at.join(folder)).unwrap();

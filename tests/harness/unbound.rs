@@ -1,15 +1,15 @@
 //! A real resolver: unbound over zones of the test's own, asking nobody outside.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::dns_server::{PTR, ask};
 use super::process::Process;
-use super::until;
 use super::zone::{PASS, reverse_name};
+use super::{free_port, until};
 
 /// A running unbound.
 pub struct Unbound {
@@ -23,7 +23,7 @@ impl Unbound {
     /// Serves a zone file in which each `$ORIGIN` begins a zone of its own. Nothing else exists.
     pub fn start(zone: &str) -> Unbound {
         let dir = tempfile::Builder::new().prefix("mx6-unbound-").tempdir().unwrap();
-        let port = free_udp_port();
+        let port = free_port();
         let mut config = format!(
             "server:\n interface: 127.0.0.1@{port}\n port: {port}\n do-daemonize: no\n use-syslog: no\n username: \"\"\n chroot: \"\"\n \
              directory: \"{dir}\"\n pidfile: \"\"\n module-config: \"iterator\"\n num-threads: 1\n do-not-query-localhost: no\n \
@@ -73,9 +73,4 @@ fn split(zone: &str) -> Vec<(String, String)> {
         }
     }
     zones
-}
-
-/// A port that was free a moment ago.
-fn free_udp_port() -> u16 {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
