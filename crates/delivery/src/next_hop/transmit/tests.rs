@@ -38,17 +38,19 @@ fn only_a_last_write_of_which_nothing_was_taken_is_no_terminator() {
         ("a part goes out, then 421", false, large, CLOSES, "refused: 421 4.3.2 going down", Stage::EndOfData),
     ];
     for (name, is_full, octets, then, expected, expected_stage) in cases {
-        assert_eq!(last_write(is_full, octets, then), (expected.to_owned(), expected_stage), "{name}");
+        // Where the next hop does something, it must have had the time for it on a busy machine.
+        let patience = Duration::from_millis(if expected.ends_with("timed out") { 500 } else { 2_000 });
+        assert_eq!(last_write(is_full, octets, then, patience), (expected.to_owned(), expected_stage), "{name}");
     }
 }
 
-fn last_write(is_full: bool, octets: usize, then: Then) -> (String, Stage) {
+fn last_write(is_full: bool, octets: usize, then: Then, patience: Duration) -> (String, Stage) {
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
     let (begin, begun) = channel();
     let hop = std::thread::spawn(move || play(&listener, then, &begun));
     let result = run_local(async move || {
-        let config = DeliveryConfig { block_timeout: Duration::from_millis(500), ..DeliveryConfig::new("mx.example") };
+        let config = DeliveryConfig { block_timeout: patience, ..DeliveryConfig::new("mx.example") };
         let until = Deadline::after(Duration::from_secs(20));
         let slot = Slot::take(&Rc::new(Cell::new(0)), 1).unwrap();
         let mut stage = Stage::default();
