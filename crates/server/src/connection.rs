@@ -18,6 +18,7 @@ use mx6_telemetry::Counter;
 
 use crate::alarm::Alarm;
 use crate::limits;
+use crate::message::LOCAL_ERROR;
 use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::proxy::{self, ProxyHeader};
@@ -38,7 +39,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     let _open = shard.opened();
     let (client, early) = match kind {
         ListenerKind::Direct => (Client::new(peer.ip(), &shard.connectors), Vec::new()),
-        ListenerKind::Proxy => match Box::pin(proxied_client(&shard, &mut stream, peer.ip())).await {
+        ListenerKind::Proxy => match proxied_client(&shard, &mut stream, peer.ip()).await {
             Some(known) => known,
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
@@ -46,7 +47,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     let mut connection = Connection::new(shard, stream, client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
-        Box::pin(connection.linger()).await;
+        connection.linger().await;
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);
@@ -250,8 +251,7 @@ impl Connection {
     async fn octets(&mut self, octets: &[u8]) {
         let Some(message) = self.transaction.as_mut().and_then(Transaction::message) else { return };
         if self.in_body {
-            // Boxed, as all that seldom runs: a connection that waits is as large as the largest future inside it.
-            Box::pin(message.body_octets(octets)).await;
+            message.body_octets(octets).await;
         } else {
             message.header_octets(octets);
         }
@@ -291,16 +291,17 @@ impl Connection {
                 }
             }
             Question::Rcpt { forward_path } => match &mut self.transaction {
+                // Boxed, as the end of data is: a connection that waits is as large as the largest future inside it.
                 Some(transaction) => Box::pin(transaction.rcpt(&mut self.peer, &forward_path)).await,
-                None => Answer::Verdict(Verdict::Accept),
+                None => NO_TRANSACTION,
             },
             Question::Data => {
                 self.in_body = false;
-                Answer::Verdict(self.transaction.as_mut().map_or(Verdict::Accept, Transaction::data))
+                self.transaction.as_mut().map_or(NO_TRANSACTION, |transaction| Answer::Verdict(transaction.data()))
             }
             Question::EndOfData { fault } => match self.transaction.take() {
                 Some(transaction) => Box::pin(transaction.end_of_data(&mut self.peer, fault)).await,
-                None => Answer::Verdict(Verdict::Accept),
+                None => NO_TRANSACTION,
             },
         }
     }
@@ -342,3 +343,6 @@ impl Connection {
         Ok(())
     }
 }
+
+/// The session asks about a transaction only after its MAIL was accepted, which made one. Were it otherwise, a message must not be lost.
+const NO_TRANSACTION: Answer = Answer::Verdict(Verdict::Defer(LOCAL_ERROR));
