@@ -16,22 +16,21 @@ use mail_auth::dkim::Signature;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult, DnsError, Error, Parameters, SpfOutput};
-use mx6_dkim::Header;
 use mx6_dns::{Deadline, Lookup};
 use mx6_policy::facts::{CacheState, Dkim, Dmarc, DmarcPolicy, MethodResult, Spf};
 
 use crate::MessageAuth;
 use crate::dmarc_answers::{Answers, no_network};
-use crate::from_domain::{FromDomain, from_domain};
-use crate::limits::{DMARC_DEADLINE, DMARC_NAMES_MAX, DMARC_ROUNDS_MAX, FROM_FIELD_OCTETS_MAX};
+use crate::from_domain::{Author, FromDomain};
+use crate::limits::{DMARC_DEADLINE, DMARC_NAMES_MAX, DMARC_ROUNDS_MAX};
 
 impl MessageAuth {
-    /// DMARC of the message whose header section is `header`, over the results of SPF and DKIM.
+    /// DMARC of a message of `author`, over the results of SPF and DKIM.
     ///
     /// Suspends only for records that are in no cache; 10 s overall, then `temperror`.
-    pub async fn dmarc(&self, header: &Header<'_>, spf: &Spf, dkim: &[Dkim]) -> Dmarc {
-        let domain = match author_domain(header) {
-            FromDomain::Single(domain) => domain,
+    pub async fn dmarc(&self, author: &Author, spf: &Spf, dkim: &[Dkim]) -> Dmarc {
+        let domain = match &author.0 {
+            FromDomain::Single(domain) => domain.clone(),
             FromDomain::Several => return without_record(MethodResult::None, String::new()),
             FromDomain::Unusable => return without_record(MethodResult::PermError, String::new()),
         };
@@ -54,9 +53,13 @@ impl MessageAuth {
         without_record(MethodResult::TempError, question.domain)
     }
 
-    /// Fetches what [`MessageAuth::dmarc`] will need for the author's domain, so that it need not wait later.
-    pub async fn prefetch_dmarc(&self, header: &Header<'_>) {
-        self.dmarc(header, &no_spf(), &[]).await;
+    /// Fetches what [`MessageAuth::dmarc`] will need for the author's domain, so that it need not wait later. Where the domain's own record
+    /// is known, so in all likelihood is the rest.
+    pub async fn prefetch_dmarc(&self, author: &Author) {
+        let FromDomain::Single(domain) = &author.0 else { return };
+        if self.dns.cached_txt(&self.caches.dmarc, &format!("_dmarc.{domain}")).is_none() {
+            self.dmarc(author, &no_spf(), &[]).await;
+        }
     }
 
     /// One run of mail-auth's evaluation. It never waits, because every question it can ask is answered at once.
@@ -130,14 +133,6 @@ fn aligned_candidates(dkim: &[Dkim]) -> Vec<(DkimOutput<'static>, Signature)> {
         }
     }
     candidates
-}
-
-fn author_domain(header: &Header<'_>) -> FromDomain {
-    let mut fields = header.named("From");
-    match (fields.next(), fields.next()) {
-        (Some(field), None) if field.value.len() <= FROM_FIELD_OCTETS_MAX => from_domain(header.value(field)),
-        _ => FromDomain::Unusable,
-    }
 }
 
 fn without_record(result: MethodResult, domain: String) -> Dmarc {

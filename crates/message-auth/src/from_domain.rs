@@ -6,17 +6,36 @@
 use std::borrow::Cow;
 
 use mail_auth::common::to_a_label;
+use mx6_dkim::Header;
 
 use crate::escape::is_domain_name;
+use crate::limits::FROM_FIELD_OCTETS_MAX;
+
+/// Who says to have written a message: what its From field has for DMARC.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Author(pub(crate) FromDomain);
+
+impl Author {
+    /// The author by the header section of a message: exactly one From field (RFC 5322 §3.6), not too long.
+    #[must_use]
+    pub fn of(header: &Header<'_>) -> Author {
+        let mut fields = header.named("From");
+        Author(match (fields.next(), fields.next()) {
+            (Some(field), None) if field.value.len() <= FROM_FIELD_OCTETS_MAX => from_domain(header.value(field)),
+            _ => FromDomain::Unusable,
+        })
+    }
+}
 
 /// What the From field says of the author's domain.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum FromDomain {
     /// All its mailboxes are of this domain: A-labels, lower case.
     Single(String),
     /// Its mailboxes are of several domains: DMARC does not apply (RFC 7489 §6.6.1).
     Several,
     /// There is no mailbox with a domain name in it.
+    #[default]
     Unusable,
 }
 

@@ -28,7 +28,7 @@ mod records;
 mod spf;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use mail_auth::MessageAuthenticator;
 use mail_auth::common::to_a_label;
@@ -38,7 +38,8 @@ use mx6_policy::facts::{CacheState, Facts};
 
 pub use authentication_results::authentication_results;
 pub use authserv_id::authserv_id;
-pub use own_fields::{MONITOR_FIELD, monitor_field, received_count};
+pub use from_domain::Author;
+pub use own_fields::{MONITOR_FIELD, monitor_field};
 pub use received::{ReceivedParts, received};
 pub use records::{MessageAuthCacheSizes, MessageAuthCaches};
 
@@ -61,15 +62,15 @@ pub struct AuthConfig {
     pub further_ids: Vec<String>,
 }
 
-/// The checks, one a shard; clones share everything.
+/// The checks, one a shard; clones share everything, and are cheap: each lookup that is under way holds one.
 #[derive(Clone)]
 pub struct MessageAuth {
     dns: Dns,
-    caches: MessageAuthCaches,
-    config: Arc<AuthConfig>,
+    caches: Rc<MessageAuthCaches>,
+    config: Rc<AuthConfig>,
     /// All ids that are ours: A-labels, no final dot.
-    ids: Arc<[Box<str>]>,
-    mail_auth: MessageAuthenticator,
+    ids: Rc<[Box<str>]>,
+    mail_auth: Rc<MessageAuthenticator>,
 }
 
 impl MessageAuth {
@@ -81,7 +82,8 @@ impl MessageAuth {
         let ids = std::iter::once(&config.authserv_id).chain(&config.further_ids);
         let ids = ids.map(|id| to_a_label(id.strip_suffix('.').unwrap_or(id)).into()).collect();
         let mail_auth = dmarc_answers::evaluator()?;
-        Ok(MessageAuth { dns, caches, config: Arc::new(config), ids, mail_auth })
+        let mail_auth = Rc::new(mail_auth);
+        Ok(MessageAuth { dns, caches: Rc::new(caches), config: Rc::new(config), ids, mail_auth })
     }
 
     /// Our `Authentication-Results` field for a message, CRLF included.
@@ -96,14 +98,29 @@ impl MessageAuth {
         received(&self.config.hostname, parts)
     }
 
-    /// What of an incoming header section must not be passed on: sorted ranges, to be taken out once DKIM is checked.
+    /// Takes from an incoming header section what is needed of it later.
+    #[must_use]
+    pub fn read_header(&self, header: &Header<'_>) -> HeaderReading {
+        HeaderReading {
+            received_fields: own_fields::received_count(header),
+            leave_out: own_fields::fields_to_remove(header, &self.ids),
+            author: Author::of(header),
+        }
+    }
+}
+
+/// What is needed of a header section, read once when it is complete.
+#[derive(Debug, Default)]
+pub struct HeaderReading {
+    /// How many `Received` fields there are: what RFC 5321 §6.3 counts to find loops.
+    pub received_fields: usize,
+    /// What must not be passed on: sorted ranges, to be taken out once DKIM is checked.
     ///
     /// Authentication-Results that bear one of our ids (RFC 8601 §5), X-MX6-Monitor, and folded lines with no field
     /// before them, which would become part of the field we put in front.
-    #[must_use]
-    pub fn fields_to_remove(&self, header: &Header<'_>) -> Vec<Range<usize>> {
-        own_fields::fields_to_remove(header, &self.ids)
-    }
+    pub leave_out: Vec<Range<usize>>,
+    /// Who says to have written the message, for DMARC.
+    pub author: Author,
 }
 
 /// Where an answer came from, in the words of the facts.

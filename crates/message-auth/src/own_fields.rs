@@ -14,8 +14,7 @@ use crate::limits::MONITOR_OCTETS_MAX;
 pub const MONITOR_FIELD: &str = "X-MX6-Monitor";
 
 /// How many `Received` fields there are: what RFC 5321 §6.3 counts to find loops.
-#[must_use]
-pub fn received_count(header: &Header<'_>) -> usize {
+pub(crate) fn received_count(header: &Header<'_>) -> usize {
     header.named("Received").count()
 }
 

@@ -6,7 +6,7 @@
 use futures_util::FutureExt;
 use mx6_dkim::Header;
 use mx6_dns::{CacheSizes, Caches, Dns, DnsConfig, Zone};
-use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCacheSizes, MessageAuthCaches};
+use mx6_message_auth::{AuthConfig, Author, MessageAuth, MessageAuthCacheSizes, MessageAuthCaches};
 use mx6_policy::facts::{CacheState, DmarcPolicy, MethodResult, Spf, SpfIdentity};
 
 const ZONE: &str = "$TTL 300
@@ -39,7 +39,8 @@ fn no_runtime_no_thread_no_socket() {
                 explanation: None,
                 cache: CacheState::Unused,
             };
-            let dmarc = auth.dmarc(&Header::parse(block.as_bytes()), &spf, &[]).now_or_never().expect("ready at once");
+            let author = Author::of(&Header::parse(block.as_bytes()));
+            let dmarc = auth.dmarc(&author, &spf, &[]).now_or_never().expect("ready at once");
             assert_eq!((dmarc.result, dmarc.policy, dmarc.domain.as_str()), (result, policy, from));
         }
         assert_eq!(open_sockets_and_threads(), before);

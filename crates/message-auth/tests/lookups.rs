@@ -13,7 +13,7 @@ use dns_data::{Row, reverse_name, serve, zone_file};
 use futures_util::FutureExt;
 use mx6_dkim::{Header, KeyAnswer};
 use mx6_dns::{CacheSizes, Caches, Dns, DnsConfig, Zone};
-use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCacheSizes, MessageAuthCaches};
+use mx6_message_auth::{AuthConfig, Author, MessageAuth, MessageAuthCacheSizes, MessageAuthCaches};
 use mx6_policy::facts::{CacheState, Dkim, DmarcPolicy, MethodResult, PtrState, Spf, SpfIdentity};
 
 const SOA: &str = "ns.example. admin.example. 1 3600 600 86400 300";
@@ -284,9 +284,9 @@ fn dmarc() {
     three_times(async |auth, pass| {
         for (fields, spf, dkim, result, policy, domain) in table {
             let block = format!("{fields}\r\nTo: b@example\r\n\r\n");
-            let header = Header::parse(block.as_bytes());
+            let author = Author::of(&Header::parse(block.as_bytes()));
             let (spf, dkim) = (spf_fact(spf.0, spf.1), [dkim_fact(dkim.0, dkim.1)]);
-            let dmarc = pass.run(fields, auth.dmarc(&header, &spf, &dkim)).await;
+            let dmarc = pass.run(fields, auth.dmarc(&author, &spf, &dkim)).await;
             let seen = (dmarc.result, dmarc.policy, dmarc.domain.as_str());
             assert_eq!(seen, (result, policy, domain), "{pass:?} {fields} {spf:?} {dkim:?}");
         }
@@ -299,11 +299,11 @@ fn dmarc_prefetch() {
     mx6_runtime::run_local(|| async {
         let (server, queries) = serve(rows());
         let auth = message_auth(&DnsConfig { servers: vec![server], ..DnsConfig::default() });
-        let header = Header::parse(b"From: a@mail.reject.example\r\n\r\n");
-        auth.prefetch_dmarc(&header).await;
+        let author = Author::of(&Header::parse(b"From: a@mail.reject.example\r\n\r\n"));
+        auth.prefetch_dmarc(&author).await;
         assert!(queries.load(Ordering::Relaxed) > 0);
         let spf = spf_fact(MethodResult::Pass, "mail.reject.example");
-        let dmarc = auth.dmarc(&header, &spf, &[]).now_or_never().expect("nothing to wait for");
+        let dmarc = auth.dmarc(&author, &spf, &[]).now_or_never().expect("nothing to wait for");
         assert_eq!((dmarc.result, dmarc.cache), (MethodResult::Pass, CacheState::Hit));
     })
     .unwrap();
@@ -339,12 +339,12 @@ fn silence_is_temporary() {
         let auth = message_auth(&DnsConfig { servers: vec![silent.local_addr().unwrap()], ..DnsConfig::default() });
         let client: IpAddr = "2001:db8::1".parse().unwrap();
         let started = std::time::Instant::now();
-        let header = Header::parse(b"From: a@reject.example\r\n\r\n");
+        let author = Author::of(&Header::parse(b"From: a@reject.example\r\n\r\n"));
         let spf = spf_fact(MethodResult::None, "");
         let (iprev, spf, dmarc) = futures_util::join!(
             auth.iprev(client),
             auth.spf(client, "h.example", Some(("a", "pass.example")), false),
-            auth.dmarc(&header, &spf, &[]),
+            auth.dmarc(&author, &spf, &[]),
         );
         assert_eq!((iprev.ptr, iprev.result), (PtrState::TempFail, MethodResult::TempError));
         assert_eq!(spf.result, MethodResult::TempError);

@@ -1,13 +1,14 @@
 //! One message under evaluation, from its first header octet to its facts. Serving and explaining both go through here.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use mx6_dkim::{BodyHash, Header, KeyAnswer, Verification};
 use mx6_dns::Source;
-use mx6_message_auth::MessageAuth;
+use mx6_message_auth::{HeaderReading, MessageAuth};
 use mx6_policy::facts::{CacheState, Dkim, Facts, Iprev, Spf};
 
 use crate::hash_batch::HashBatch;
@@ -17,8 +18,8 @@ use crate::pending::Pending;
 /// What a message shows while it arrives. The header block is kept, the body only passes by.
 pub(crate) struct Evaluation {
     header: Vec<u8>,
+    reading: HeaderReading,
     signed: Option<Signed>,
-    received_fields: usize,
 }
 
 /// A message that bears DKIM signatures.
@@ -29,7 +30,7 @@ struct Signed {
 
 impl Evaluation {
     pub(crate) fn new() -> Evaluation {
-        Evaluation { header: Vec::with_capacity(HEADER_OCTETS_USUAL), signed: None, received_fields: 0 }
+        Evaluation { header: Vec::with_capacity(HEADER_OCTETS_USUAL), reading: HeaderReading::default(), signed: None }
     }
 
     /// Octets of the header block, the empty line included.
@@ -40,7 +41,7 @@ impl Evaluation {
     /// The header block is complete: signatures are parsed, keys and the DMARC record looked up while the body arrives.
     pub(crate) fn header_complete(&mut self, auth: &MessageAuth) {
         let header = Header::parse(&self.header);
-        self.received_fields = mx6_message_auth::received_count(&header);
+        self.reading = auth.read_header(&header);
         if header.named("DKIM-Signature").next().is_some() {
             let verification = Verification::new(&header, unix_s());
             let names = verification.key_names();
@@ -48,9 +49,9 @@ impl Evaluation {
             let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
             self.signed = Some(Signed { verification: Rc::new(RefCell::new(verification)), keys });
         }
-        if auth.prefetch_dmarc(&header).now_or_never().is_none() {
-            let (auth, block) = (auth.clone(), self.header.clone());
-            mx6_runtime::spawn("DMARC", async move { auth.prefetch_dmarc(&Header::parse(&block)).await });
+        if auth.prefetch_dmarc(&self.reading.author).now_or_never().is_none() {
+            let (auth, author) = (auth.clone(), self.reading.author.clone());
+            mx6_runtime::spawn("DMARC", async move { auth.prefetch_dmarc(&author).await });
         }
     }
 
@@ -75,14 +76,14 @@ impl Evaluation {
         &self.header
     }
 
-    /// The header block, for whoever takes the message on.
-    pub(crate) fn into_header_block(self) -> Vec<u8> {
-        self.header
+    /// The header block, for whoever takes the message on, and what of it must not go on.
+    pub(crate) fn into_header_block(self) -> (Vec<u8>, Vec<Range<usize>>) {
+        (self.header, self.reading.leave_out)
     }
 
     /// How many Received fields the message came with.
     pub(crate) fn received_fields(&self) -> usize {
-        self.received_fields
+        self.reading.received_fields
     }
 
     /// The facts, once the body has ended. None if a lookup or the hashing was lost to a panic.
@@ -97,8 +98,7 @@ impl Evaluation {
         let (dkim, dkim_cache) = self.dkim(batch).await?;
         let iprev = iprev.get().await?.clone();
         let spf = spf.get().await?.clone();
-        let header = Header::parse(&self.header);
-        let dmarc = auth.dmarc(&header, &spf, &dkim).await;
+        let dmarc = auth.dmarc(&self.reading.author, &spf, &dkim).await;
         Some(Facts { client, iprev, spf, dkim, dkim_cache, dmarc })
     }
 

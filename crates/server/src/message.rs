@@ -90,13 +90,13 @@ impl Message {
         self.trouble.take()
     }
 
-    /// Header block and body, for delivery, and the memory reserved for them, to be held as long.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Body, Reservation) {
-        (self.evaluation.into_header_block(), self.body, self.reservation)
+    /// The message with our fields on top, for delivery, and the memory reserved for it, to be held as long.
+    pub(crate) fn into_delivery(self, added: Vec<u8>) -> (mx6_delivery::Message, Reservation) {
+        let (header, leave_out) = self.evaluation.into_header_block();
+        (mx6_delivery::Message { added, header, leave_out, body: self.body }, self.reservation)
     }
 
-    /// Reserves memory for `more` octets before they are taken. The header block counts twice: DMARC's early lookup and a Maildir work on
-    /// copies of it.
+    /// Reserves memory for `more` octets before they are taken. The header block counts twice: a Maildir works on a copy of it.
     fn admit(&mut self, more: usize) -> bool {
         if self.trouble.is_some() {
             return false;

@@ -4,7 +4,9 @@ use mx6_delivery::{Reuse, Route};
 use mx6_policy::facts::{CacheState, Dkim, Dmarc, Iprev, Spf, SpfIdentity};
 use mx6_policy::{RecipientClass, Rule, Stage};
 use mx6_smtp::{Outcome, Reply, Verdict};
-use mx6_telemetry::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, SpfRecord};
+use mx6_telemetry::{
+    Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Recorder, Shown, SpfRecord,
+};
 
 use crate::evaluation::unix_ms;
 
@@ -44,35 +46,36 @@ pub(crate) struct Decided<'a> {
     pub(crate) delivered: Option<(&'a Outcome, &'a Route)>,
 }
 
-/// The record.
-pub(crate) fn decision(
+/// Writes the record.
+pub(crate) fn write(
+    recorder: &mut Recorder,
     speaker: &Speaker<'_>,
     about: &About<'_>,
     known: &Known<'_>,
-    decided: Decided<'_>,
+    decided: &Decided<'_>,
     durations: Durations,
-) -> Decision {
+) {
     let (verdict, reply) = match (&decided.delivered, decided.verdict) {
-        (Some((outcome, _)), Some(Verdict::Accept)) => (outcome_verdict(outcome), outcome.reply().to_string()),
-        (_, Some(verdict)) => (verdict.word(), verdict.reply().map(Reply::to_string).unwrap_or_default()),
-        (_, None) => ("none", String::new()),
+        (Some((outcome, _)), Some(Verdict::Accept)) => (outcome_verdict(outcome), Some(outcome.reply())),
+        (_, Some(verdict)) => (verdict.word(), verdict.reply()),
+        (_, None) => ("none", None),
     };
-    Decision {
+    recorder.record(&Decision {
         unix_ms: unix_ms(),
-        session: speaker.session_id.to_owned(),
+        session: speaker.session_id,
         shard: speaker.shard,
-        client: speaker.client.address().to_string(),
+        client: speaker.client.address(),
         connector: speaker.client.is_connector(),
-        helo: speaker.helo.to_owned(),
-        mail_from: about.mail_from.to_owned(),
-        rcpt_to: about.rcpt_to.to_owned(),
-        domain: about.domain.to_owned(),
+        helo: speaker.helo,
+        mail_from: about.mail_from,
+        rcpt_to: about.rcpt_to,
+        domain: about.domain,
         class: about.class.map(RecipientClass::word),
         stage: decided.stage.name(),
         rule: decided.rule.name(),
         verdict,
-        reply,
-        would: decided.would.map(Reply::to_string),
+        reply: reply.map_or(Shown(&""), |reply| Shown(reply)),
+        would: decided.would.map(|reply| Shown(reply)),
         delivery: decided.delivered.map(delivery_record),
         size_octets: about.size_octets,
         iprev: known.iprev.map(iprev_record),
@@ -81,7 +84,7 @@ pub(crate) fn decision(
         dkim_cache: known.dkim.map(|(_, cache)| cache.word()),
         dmarc: known.dmarc.map(dmarc_record),
         duration_ms: durations,
-    }
+    });
 }
 
 /// The verdict that the client hears when delivery has the last word.
@@ -104,10 +107,10 @@ pub(crate) fn identity_word(identity: SpfIdentity) -> &'static str {
     }
 }
 
-fn delivery_record((outcome, route): (&Outcome, &Route)) -> DeliveryRecord {
+fn delivery_record<'a>((outcome, route): (&Outcome, &'a Route)) -> DeliveryRecord<'a> {
     DeliveryRecord {
         outcome: outcome.word(),
-        next_hop: route.next_hop.as_deref().map(str::to_owned),
+        next_hop: route.next_hop.as_deref(),
         stage: route.stage.word(),
         connection: route.connection.map(Reuse::word),
         fault: route.fault,
@@ -115,34 +118,29 @@ fn delivery_record((outcome, route): (&Outcome, &Route)) -> DeliveryRecord {
     }
 }
 
-fn iprev_record(iprev: &Iprev) -> IprevRecord {
-    IprevRecord { result: iprev.result.word(), names: iprev.names.clone(), cache: iprev.cache.word() }
+fn iprev_record(iprev: &Iprev) -> IprevRecord<'_> {
+    IprevRecord { result: iprev.result.word(), names: &iprev.names, cache: iprev.cache.word() }
 }
 
-fn spf_record(spf: &Spf) -> SpfRecord {
+fn spf_record(spf: &Spf) -> SpfRecord<'_> {
     SpfRecord {
         result: spf.result.word(),
         identity: identity_word(spf.identity),
-        domain: spf.domain.clone(),
-        reason: spf.reason.clone(),
+        domain: &spf.domain,
+        reason: &spf.reason,
         cache: spf.cache.word(),
     }
 }
 
-fn dkim_record(dkim: &Dkim) -> DkimRecord {
-    DkimRecord {
-        result: dkim.result.word(),
-        domain: dkim.domain.clone(),
-        selector: dkim.selector.clone(),
-        reason: dkim.reason.clone(),
-    }
+fn dkim_record(dkim: &Dkim) -> DkimRecord<'_> {
+    DkimRecord { result: dkim.result.word(), domain: &dkim.domain, selector: &dkim.selector, reason: &dkim.reason }
 }
 
-fn dmarc_record(dmarc: &Dmarc) -> DmarcRecord {
+fn dmarc_record(dmarc: &Dmarc) -> DmarcRecord<'_> {
     DmarcRecord {
         result: dmarc.result.word(),
         policy: dmarc.policy.word(),
-        domain: dmarc.domain.clone(),
+        domain: &dmarc.domain,
         cache: dmarc.cache.word(),
     }
 }

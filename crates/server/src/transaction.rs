@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use mx6_delivery::Sender;
-use mx6_dkim::Header;
 use mx6_message_auth::ReceivedParts;
 use mx6_policy::facts::{Facts, MethodResult, Spf};
 use mx6_policy::{EndOfData, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage};
@@ -277,12 +276,7 @@ impl Transaction {
         deadline: Deadline,
     ) -> Outcome {
         let added = self.added_fields(peer, facts, ruling);
-        let leave_out = {
-            let block = message.evaluation.header_block();
-            self.shard.auth.fields_to_remove(&Header::parse(block))
-        };
-        let (header, body, _reserved) = message.into_parts();
-        let message = mx6_delivery::Message { added, header, leave_out, body };
+        let (message, _reserved) = message.into_delivery(added);
         // Nothing races this: neither the client's leaving nor a signal cuts a delivery short. A panic in it must not lose the record.
         let delivery = AssertUnwindSafe(self.delivery.deliver(&message, deadline)).catch_unwind();
         delivery.await.unwrap_or_else(|_| {
@@ -381,7 +375,7 @@ impl Transaction {
         };
         let session = mx6_runtime::now_ms() - peer.accepted_at_ms;
         let durations = Durations { session, ..durations };
-        self.shard.recorder.borrow_mut().record(record::decision(&speaker, about, &known, decided, durations));
+        record::write(&mut self.shard.recorder.borrow_mut(), &speaker, about, &known, &decided, durations);
     }
 }
 

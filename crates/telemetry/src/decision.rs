@@ -1,31 +1,33 @@
-//! The decision record: one JSON object per recipient, one line each.
+//! The decision record: one JSON object per recipient, one line each. It borrows what it says: it lives only until it is written to the
+//! shard's ring.
 
-use std::borrow::Cow;
+use std::fmt::Display;
+use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One decision about one recipient. Field order is the order in the line.
-#[derive(Debug, Clone, Serialize)]
-pub struct Decision {
+#[derive(Clone, Serialize)]
+pub struct Decision<'a> {
     /// When, RFC 3339 in UTC with milliseconds; filled in by the writer from `unix_ms`.
     #[serde(serialize_with = "serialize_time", rename = "time")]
     pub unix_ms: u64,
     /// The session's id, also in the Received field.
-    pub session: String,
+    pub session: &'a str,
     /// Which shard.
     pub shard: usize,
     /// The client's address, RFC 5952.
-    pub client: String,
+    pub client: IpAddr,
     /// The client is a connector.
     pub connector: bool,
     /// The name the client gave in HELO or EHLO.
-    pub helo: String,
+    pub helo: &'a str,
     /// The reverse-path without brackets; empty for the null one.
-    pub mail_from: String,
+    pub mail_from: &'a str,
     /// The forward-path without brackets.
-    pub rcpt_to: String,
+    pub rcpt_to: &'a str,
     /// The recipient's domain, A-labels in lower case; empty for `<postmaster>`.
-    pub domain: String,
+    pub domain: &'a str,
     /// How the rules treat the recipient: `enforced`, `monitored` or `exempt`; absent when it was refused before that was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<&'static str>,
@@ -35,44 +37,54 @@ pub struct Decision {
     pub rule: &'static str,
     /// `accept`, `defer` or `reject`; `none` for an abandoned transaction.
     pub verdict: &'static str,
-    /// The reply, lines joined by ` / `.
-    pub reply: String,
+    /// The reply, lines joined by ` / `; empty when none was given.
+    pub reply: Shown<'a>,
     /// On trial: the reply that would have been given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub would: Option<String>,
+    pub would: Option<Shown<'a>>,
     /// What delivery did; absent when it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<DeliveryRecord>,
+    pub delivery: Option<DeliveryRecord<'a>>,
     /// Octets of the message as received; absent before there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_octets: Option<u64>,
     /// Reverse DNS, when it was known by then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub iprev: Option<IprevRecord>,
+    pub iprev: Option<IprevRecord<'a>>,
     /// SPF, when it was known by then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub spf: Option<SpfRecord>,
+    pub spf: Option<SpfRecord<'a>>,
     /// DKIM, one entry for each signature looked at; absent before the end of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dkim: Option<Vec<DkimRecord>>,
+    pub dkim: Option<Vec<DkimRecord<'a>>>,
     /// Where the DKIM keys came from: `hit`, `miss` or `unused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim_cache: Option<&'static str>,
     /// DMARC; absent before the end of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dmarc: Option<DmarcRecord>,
+    pub dmarc: Option<DmarcRecord<'a>>,
     /// Where time went.
     pub duration_ms: Durations,
 }
 
+/// Text that is written only when the record is.
+#[derive(Clone, Copy)]
+pub struct Shown<'a>(pub &'a dyn Display);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
 /// Delivery in a record.
 #[derive(Debug, Clone, Serialize)]
-pub struct DeliveryRecord {
+pub struct DeliveryRecord<'a> {
     /// `accepted`, `refused` or `unknown`.
     pub outcome: &'static str,
     /// The next hop as configured; absent for a Maildir and `discard:`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_hop: Option<String>,
+    pub next_hop: Option<&'a str>,
     /// How far it came: `connect`, `greeting`, `ehlo`, `mail`, `rcpt`, `data`, `body` or `end-of-data`.
     pub stage: &'static str,
     /// `fresh` or `pooled`.
@@ -87,52 +99,52 @@ pub struct DeliveryRecord {
 
 /// Reverse DNS in a record.
 #[derive(Debug, Clone, Serialize)]
-pub struct IprevRecord {
+pub struct IprevRecord<'a> {
     /// `pass`, `fail`, `temperror` or `permerror`.
     pub result: &'static str,
     /// The PTR names.
-    pub names: Vec<String>,
+    pub names: &'a [String],
     /// `hit`, `miss` or `unused`.
     pub cache: &'static str,
 }
 
 /// SPF in a record.
 #[derive(Debug, Clone, Serialize)]
-pub struct SpfRecord {
+pub struct SpfRecord<'a> {
     /// The result.
     pub result: &'static str,
     /// `mailfrom` or `helo`.
     pub identity: &'static str,
     /// The domain evaluated.
-    pub domain: String,
+    pub domain: &'a str,
     /// Why.
-    pub reason: Cow<'static, str>,
+    pub reason: &'a str,
     /// `hit`, `miss` or `unused`.
     pub cache: &'static str,
 }
 
 /// One DKIM signature in a record.
 #[derive(Debug, Clone, Serialize)]
-pub struct DkimRecord {
+pub struct DkimRecord<'a> {
     /// The result.
     pub result: &'static str,
     /// `d=`.
-    pub domain: String,
+    pub domain: &'a str,
     /// `s=`.
-    pub selector: String,
+    pub selector: &'a str,
     /// Why.
-    pub reason: Cow<'static, str>,
+    pub reason: &'a str,
 }
 
 /// DMARC in a record.
 #[derive(Debug, Clone, Serialize)]
-pub struct DmarcRecord {
+pub struct DmarcRecord<'a> {
     /// The result.
     pub result: &'static str,
     /// `none`, `quarantine` or `reject`.
     pub policy: &'static str,
     /// The From field's domain.
-    pub domain: String,
+    pub domain: &'a str,
     /// `hit`, `miss` or `unused`.
     pub cache: &'static str,
 }
@@ -156,7 +168,7 @@ pub struct Durations {
     pub delivery: u64,
 }
 
-fn serialize_time<S: serde::Serializer>(unix_ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_time<S: Serializer>(unix_ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Rfc3339(*unix_ms))
 }
 

@@ -1,7 +1,7 @@
 //! What an operator can see: decision records and counters.
 //!
-//! A shard hands a record to its own bounded ring and goes on; one writer thread turns records into JSON lines. Nothing here can make a shard
-//! wait: when the ring is full the record is counted as lost, and the log says how many were.
+//! A shard writes a record as a JSON line into its own bounded ring and goes on; one thread writes what is in the rings. Nothing here can
+//! make a shard wait: when the ring is full the record is counted as lost, and the log says how many were.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -19,5 +19,5 @@ mod decision;
 mod recorder;
 
 pub use counters::{Counter, Counters, Total};
-pub use decision::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, SpfRecord};
+pub use decision::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord};
 pub use recorder::{LogError, LogTarget, Recorder, Recorders};

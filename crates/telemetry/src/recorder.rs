@@ -1,10 +1,12 @@
-//! From shard to disk: one bounded ring a shard, one writer thread.
+//! From shard to disk: one bounded ring of octets a shard, one writer thread.
+//!
+//! The shard writes the line itself: handing strings to another thread to be written and freed there costs more than writing them.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -36,7 +38,9 @@ pub struct Recorders {
 
 /// One shard's end.
 pub struct Recorder {
-    ring: rtrb::Producer<Decision>,
+    ring: rtrb::Producer<u8>,
+    /// Where a line is put together.
+    line: Vec<u8>,
     shared: Arc<Shared>,
     writer: Thread,
     counters: Counters,
@@ -63,7 +67,7 @@ impl Recorders {
         };
         let shared = Arc::new(Shared { asleep: AtomicBool::new(false), closing: AtomicBool::new(false) });
         let (producers, rings): (Vec<_>, Vec<_>) =
-            counters.iter().map(|counters| (rtrb::RingBuffer::new(RING_RECORDS), counters.clone())).map(split).unzip();
+            counters.iter().map(|counters| (rtrb::RingBuffer::new(RING_OCTETS), counters.clone())).map(split).unzip();
         let thread_shared = Arc::clone(&shared);
         let writer = thread::Builder::new()
             .name("mx6-log".into())
@@ -73,7 +77,7 @@ impl Recorders {
             .into_iter()
             .map(|(ring, counters)| {
                 let shared = Arc::clone(&shared);
-                Some(Recorder { ring, shared, writer: writer.thread().clone(), counters })
+                Some(Recorder { ring, line: Vec::new(), shared, writer: writer.thread().clone(), counters })
             })
             .collect();
         Ok(Recorders { recorders, shared, writer })
@@ -102,38 +106,38 @@ impl Recorders {
     }
 }
 
-type Ends = ((rtrb::Producer<Decision>, Counters), (rtrb::Consumer<Decision>, Counters));
+type Ends = ((rtrb::Producer<u8>, Counters), (rtrb::Consumer<u8>, Counters));
 
-fn split(((producer, consumer), counters): ((rtrb::Producer<Decision>, rtrb::Consumer<Decision>), Counters)) -> Ends {
+fn split(((producer, consumer), counters): ((rtrb::Producer<u8>, rtrb::Consumer<u8>), Counters)) -> Ends {
     ((producer, counters.clone()), (consumer, counters))
 }
 
 impl Recorder {
-    /// Hands a record over without waiting; a full ring loses it, counted as [`Counter::RecordsLost`].
-    pub fn record(&mut self, decision: Decision) {
-        if self.ring.push(decision).is_err() {
+    /// Hands a record over without waiting; a ring without room for it loses it, counted as [`Counter::RecordsLost`].
+    pub fn record(&mut self, decision: &Decision<'_>) {
+        self.line.clear();
+        // A record is plain data: writing it to memory cannot fail.
+        let _ = serde_json::to_writer(&mut self.line, decision);
+        self.line.push(b'\n');
+        if self.ring.push_entire_slice(&self.line).is_err() {
             self.counters.add_one(Counter::RecordsLost);
         }
-        if self.shared.asleep.swap(false, Ordering::SeqCst) {
+        // Pairs with the writer's look at the rings after it has set the flag. Read before it is written: while the writer is awake the
+        // flag's cache line stays shared by all shards.
+        fence(Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::Relaxed) && self.shared.asleep.swap(false, Ordering::SeqCst) {
             self.writer.unpark();
         }
     }
 }
 
-fn write_records(
-    mut rings: Vec<(rtrb::Consumer<Decision>, Counters)>,
-    mut log: Log,
-    shared: &Shared,
-) -> io::Result<()> {
+fn write_records(mut rings: Vec<(rtrb::Consumer<u8>, Counters)>, mut log: Log, shared: &Shared) -> io::Result<()> {
     loop {
         // Read before draining: what was pushed before `closing` was set is then seen by this drain.
         let closing = shared.closing.load(Ordering::SeqCst);
         let mut written = 0;
         for (ring, _) in &mut rings {
-            while let Ok(decision) = ring.pop() {
-                log.add(&decision);
-                written += 1;
-            }
+            written += log.take(ring);
         }
         let lost = rings.iter().map(|(_, counters)| counters.value(Counter::RecordsLost)).sum();
         log.report_lost(lost);
@@ -146,6 +150,7 @@ fn write_records(
             continue;
         }
         shared.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if rings.iter().all(|(ring, _)| ring.is_empty()) && !shared.closing.load(Ordering::SeqCst) {
             thread::park_timeout(PARK_TIME_MAX);
         }
@@ -174,13 +179,27 @@ impl Log {
         Log { sink, lines, lost_writing: 0, reported: (0, 0), torn: false, failing: false, first_error: None }
     }
 
-    fn add(&mut self, decision: &Decision) {
-        // A record is plain data: writing it to memory cannot fail.
-        let _ = serde_json::to_writer(&mut self.lines, decision);
-        self.lines.push(b'\n');
-        if self.lines.len() >= BUFFER_OCTETS {
-            self.flush();
+    /// Takes all lines that are in the ring, and writes each time enough have come together. Returns their octets.
+    fn take(&mut self, ring: &mut rtrb::Consumer<u8>) -> usize {
+        let mut taken = 0;
+        while let Ok(chunk) = ring.read_chunk(ring.slots().min(BUFFER_OCTETS)) {
+            if chunk.is_empty() {
+                break;
+            }
+            let start = self.lines.len();
+            let (first, second) = chunk.as_slices();
+            self.lines.extend_from_slice(first);
+            self.lines.extend_from_slice(second);
+            // What is behind the last whole line stays for the next round; of a very long line the rest follows at once.
+            let whole = self.lines[start..].iter().rposition(|octet| *octet == b'\n').map_or(chunk.len(), |at| at + 1);
+            self.lines.truncate(start + whole);
+            chunk.commit(whole);
+            taken += whole;
+            if self.lines.len() >= BUFFER_OCTETS && self.lines.ends_with(b"\n") {
+                self.flush();
+            }
         }
+        taken
     }
 
     /// `lost_in_rings`: over the whole run.
@@ -242,8 +261,8 @@ impl Log {
     }
 }
 
-/// Records a ring holds: about a second of decisions of one busy shard.
-const RING_RECORDS: usize = 8192;
+/// What a ring holds: a second or more of decisions of one busy shard, at a kilobyte each.
+const RING_OCTETS: usize = 8 << 20;
 const BUFFER_OCTETS: usize = 64 << 10;
 /// After a write the thread waits this long, so that under load one write carries many records.
 const GATHER_TIME: Duration = Duration::from_millis(5);
@@ -256,24 +275,24 @@ const PARK_TIME_MAX: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Durations;
+    use crate::{Durations, Shown};
 
-    fn decision(session: &str) -> Decision {
+    fn decision(session: &str) -> Decision<'_> {
         Decision {
             unix_ms: 0,
-            session: session.into(),
+            session,
             shard: 0,
-            client: "2001:db8::1".into(),
+            client: std::net::Ipv6Addr::LOCALHOST.into(),
             connector: false,
-            helo: "a\"b\r\n".into(),
-            mail_from: String::new(),
-            rcpt_to: "bob@open.example".into(),
-            domain: "open.example".into(),
+            helo: "a\"b\r\n",
+            mail_from: "",
+            rcpt_to: "bob@open.example",
+            domain: "open.example",
             class: None,
             stage: "rcpt",
             rule: "reverse-dns",
             verdict: "defer",
-            reply: "450 4.7.25 no".into(),
+            reply: Shown(&"450 4.7.25 no"),
             would: None,
             delivery: None,
             size_octets: None,
@@ -286,6 +305,38 @@ mod tests {
         }
     }
 
+    /// A recorder whose ring is read by the test.
+    fn recorder_of(octets: usize) -> (Recorder, rtrb::Consumer<u8>) {
+        let (ring, consumer) = rtrb::RingBuffer::new(octets);
+        let shared = Arc::new(Shared { asleep: AtomicBool::new(false), closing: AtomicBool::new(false) });
+        let writer = thread::current();
+        (Recorder { ring, line: Vec::new(), shared, writer, counters: Counters::default() }, consumer)
+    }
+
+    #[test]
+    fn lines_across_the_end_of_the_ring_and_longer_than_the_buffer() {
+        let long = "x".repeat(BUFFER_OCTETS + 100);
+        let written = std::sync::Arc::default();
+        let disk =
+            FullDisk { room: usize::MAX, written: Arc::clone(&written), repaired: Arc::new(AtomicBool::new(true)) };
+        let mut log = Log::new(Box::new(disk));
+        let (mut recorder, mut ring) = recorder_of(3 * BUFFER_OCTETS);
+        let mut sent = Vec::new();
+        for round in 0..40 {
+            let sessions = [round.to_string(), if round % 7 == 0 { long.clone() } else { "y".repeat(round * 10) }];
+            for session in sessions {
+                recorder.record(&decision(&session));
+                sent.push(session);
+            }
+            log.take(&mut ring);
+        }
+        log.flush();
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        let read = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["session"].clone());
+        assert_eq!(read.collect::<Vec<_>>(), sent);
+        assert_eq!(recorder.counters.value(Counter::RecordsLost), 0);
+    }
+
     #[test]
     fn every_record_is_a_line_and_loss_is_told() {
         let directory = tempfile::tempdir().unwrap();
@@ -295,11 +346,12 @@ mod tests {
         let mut first = recorders.take(0).unwrap();
         assert!(recorders.take(0).is_none());
         let mut second = recorders.take(1).unwrap();
-        let pushed = RING_RECORDS * 4;
+        // Far more than the ring holds, faster than a disk takes it.
+        let pushed = RING_OCTETS / 50;
         for number in 0..pushed {
-            first.record(decision(&number.to_string()));
+            first.record(&decision(&number.to_string()));
         }
-        second.record(decision("other"));
+        second.record(&decision("other"));
         recorders.close().unwrap();
 
         let lines: Vec<serde_json::Value> =
@@ -309,7 +361,9 @@ mod tests {
         assert_eq!(records + lost, pushed as u64 + 1);
         assert_eq!(lost, counters[0].value(Counter::RecordsLost));
         assert_eq!(lines[0]["time"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(lines[0]["client"], "::1");
         assert_eq!(lines[0]["helo"], "a\"b\r\n");
+        assert_eq!(lines[0]["reply"], "450 4.7.25 no");
     }
 
     /// Takes `room` octets in all, until `repaired` is set.
@@ -341,13 +395,15 @@ mod tests {
         let repaired = Arc::new(AtomicBool::new(false));
         let disk = FullDisk { room: 1000, written: Arc::clone(&written), repaired: Arc::clone(&repaired) };
         let mut log = Log::new(Box::new(disk));
+        let (mut recorder, mut ring) = recorder_of(1 << 16);
         for round in 0..20 {
             if round == 10 {
                 repaired.store(true, Ordering::SeqCst);
             }
             for _ in 0..3 {
-                log.add(&decision("s"));
+                recorder.record(&decision("s"));
             }
+            log.take(&mut ring);
             log.report_lost(0);
             log.flush();
         }
