@@ -34,7 +34,7 @@ pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, Ud
 pub use listener::{Listener, ListenerCloser, accept_is_fatal, accept_is_starved};
 pub use preflight::{IoUringRefusal, Preflight, preflight};
 pub use shards::{ShardError, ShardId, run_local, run_shards};
-pub use stop::{StopFlag, Stopped};
+pub use stop::{StopFlag, Stopped, WaitList};
 pub use stream::Stream;
 pub use task::{end_of_turn, panics, spawn};
 pub use time::{Deadline, deadline, now_ms, sleep, timeout};

@@ -3,17 +3,17 @@
 //! Each shard binds its own, all to the same address (`SO_REUSEPORT`): the kernel spreads the connections. IPv6 sockets are
 //! `IPV6_V6ONLY`, so an IPv4 client never shows up with a mapped address.
 
-use std::cell::{OnceCell, RefCell};
+use std::future::poll_fn;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use glommio::net::TcpListener;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use futures_lite::AsyncRead;
+use glommio::net::TcpStream;
 use rustix::net::SocketFlags;
-use send_wrapper::SendWrapper;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::stream::{Stream, not_blocked};
@@ -23,11 +23,8 @@ use crate::task::Turns;
 /// it belongs to that shard and must be dropped there.
 #[derive(Debug)]
 pub struct Listener {
-    fd: RawFd,
+    fd: OwnedFd,
     local: SocketAddr,
-    /// The descriptor as long as no shard has taken it.
-    unadopted: RefCell<Option<OwnedFd>>,
-    adopted: OnceCell<SendWrapper<TcpListener>>,
     /// For closers on other threads; emptied before the descriptor is closed, so that they never hit one used anew.
     open: Arc<Mutex<Option<RawFd>>>,
     turns: Turns,
@@ -46,23 +43,15 @@ impl Listener {
         // Otherwise a restart waits for connections of the last run in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
-        // Should a connection vanish between `poll` and `accept`, the shard is not to hang in the latter.
-        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+        socket.set_nonblocking(true)?;
         // Accepted sockets inherit it on Linux: one system call less a connection.
         socket.set_tcp_nodelay(true)?;
         socket.bind(&addr.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        let owned = OwnedFd::from(socket);
-        let fd = owned.as_raw_fd();
-        Ok(Listener {
-            fd,
-            local,
-            unadopted: RefCell::new(Some(owned)),
-            adopted: OnceCell::new(),
-            open: Arc::new(Mutex::new(Some(fd))),
-            turns: Turns::default(),
-        })
+        let fd = OwnedFd::from(socket);
+        let open = Arc::new(Mutex::new(Some(fd.as_raw_fd())));
+        Ok(Listener { fd, local, open, turns: Turns::default() })
     }
 
     /// The next connection and its peer's address.
@@ -73,17 +62,15 @@ impl Listener {
     /// # Errors
     /// The kernel's. [`accept_is_fatal`] tells those that end the loop from those of one connection or of the moment.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        self.turns.give_way().await;
-        if let Some((fd, peer)) = self.accept_waiting()? {
-            return Ok((Stream::adopt(fd, peer), peer));
+        loop {
+            self.turns.give_way().await;
+            if let Some((fd, peer)) = not_blocked(|| rustix::net::acceptfrom_with(self, SocketFlags::CLOEXEC))? {
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(io::ErrorKind::NotConnected)?;
+                return Ok((Stream::adopt(fd, peer), peer));
+            }
+            self.turns.waited();
+            self.readable().await;
         }
-        self.turns.waited();
-        let accepted = self.adopted().shared_accept().await.map_err(io::Error::from)?;
-        // A stream from here on, so that the descriptor is closed whatever fails.
-        let socket = accepted.bind_to_executor();
-        let stream = Stream::adopt_bound(socket)?;
-        let peer = stream.peer_addr();
-        Ok((stream, peer))
     }
 
     /// The address that was bound, with the real port when port 0 was asked for.
@@ -98,32 +85,23 @@ impl Listener {
         ListenerCloser(self.open.clone())
     }
 
-    /// A connection that waits already. The ring needs a blocking socket, so `poll` comes first.
-    fn accept_waiting(&self) -> io::Result<Option<(OwnedFd, SocketAddr)>> {
-        let mut poll = [PollFd::new(self, PollFlags::IN)];
-        if rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? == 0 {
-            return Ok(None);
-        }
-        let Some((fd, peer)) = not_blocked(|| rustix::net::acceptfrom_with(self, SocketFlags::CLOEXEC))? else {
-            return Ok(None);
-        };
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(io::ErrorKind::NotConnected)?;
-        Ok(Some((fd, peer)))
-    }
-
-    fn adopted(&self) -> &TcpListener {
-        self.adopted.get_or_init(|| {
-            let fd = self.unadopted.borrow_mut().take().map_or(-1, IntoRawFd::into_raw_fd);
-            // SAFETY: the descriptor is open, ours alone, and given up here; this runs once.
-            SendWrapper::new(unsafe { TcpListener::from_raw_fd(fd) })
-        })
+    /// Waits until there is something to accept, or the listener was shut.
+    ///
+    /// glommio's own `accept` makes five system calls whenever nothing waits and two more for each connection. What we want of it is only
+    /// that its ring watches a descriptor, which it does for a stream from its first moment: so the listener is shown to it as one. Its
+    /// `recv`, once the ring has spoken, fails (ENOTCONN), and that is the word that we wait for.
+    async fn readable(&self) {
+        // SAFETY: the descriptor is open as long as `self`, which this future borrows. The stream does not own it, so it is never dropped;
+        // what it holds on the heap it has given up when its read has failed.
+        let mut watched = ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(self.fd.as_raw_fd()) });
+        // Whatever it says, accept(2) knows better.
+        let _ = poll_fn(|cx| Pin::new(&mut *watched).poll_read(cx, &mut [0])).await;
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `unadopted` or `adopted` keeps the descriptor open as long as `self` lives.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
+        self.fd.as_fd()
     }
 }
 

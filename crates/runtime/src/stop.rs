@@ -1,4 +1,4 @@
-//! A flag that any thread can set and tasks of every shard can wait for.
+//! Waiting for what is told to many: a flag that any thread can set and tasks of every shard can wait for, and the list of those who wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,12 +16,12 @@ pub struct StopFlag(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     set: AtomicBool,
-    waiters: Mutex<Waiters>,
+    waiters: Mutex<WaitList>,
 }
 
-/// One slot a waiting future; free slots are reused, so the list is as long as most futures ever waited at once.
+/// The wakers of those who wait. One slot a waiting future; free slots are reused, so the list is as long as most futures ever waited at once.
 #[derive(Debug, Default)]
-struct Waiters {
+pub struct WaitList {
     slots: Vec<Option<Waker>>,
     free: Vec<usize>,
 }
@@ -38,7 +38,7 @@ impl StopFlag {
         if self.0.set.swap(true, Ordering::SeqCst) {
             return;
         }
-        let waiting: Vec<Waker> = self.0.waiters().slots.iter_mut().filter_map(Option::take).collect();
+        let waiting = self.0.waiters().take();
         for waker in waiting {
             waker.wake();
         }
@@ -92,13 +92,15 @@ impl Drop for Stopped {
 }
 
 impl Inner {
-    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+    fn waiters(&self) -> MutexGuard<'_, WaitList> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiters {
-    fn put(&mut self, slot: Option<usize>, waker: Waker) -> usize {
+impl WaitList {
+    /// Enters `waker`, in the slot that its future was given before if there is one. Returns the slot; it stays taken until
+    /// [`WaitList::remove`].
+    pub fn put(&mut self, slot: Option<usize>, waker: Waker) -> usize {
         let slot = slot.or_else(|| self.free.pop()).unwrap_or(self.slots.len());
         if slot == self.slots.len() {
             self.slots.push(Some(waker));
@@ -108,9 +110,15 @@ impl Waiters {
         slot
     }
 
-    fn remove(&mut self, slot: usize) {
+    /// The future of this slot is gone.
+    pub fn remove(&mut self, slot: usize) {
         self.slots[slot] = None;
         self.free.push(slot);
+    }
+
+    /// All wakers, to be woken once the list is no longer borrowed. The slots stay taken.
+    pub fn take(&mut self) -> Vec<Waker> {
+        self.slots.iter_mut().filter_map(Option::take).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -45,14 +46,6 @@ impl Stream {
         Stream { socket, peer, turns: Turns::default() }
     }
 
-    /// Takes over a socket that glommio accepted itself.
-    pub(crate) fn adopt_bound(socket: TcpStream) -> io::Result<Stream> {
-        let peer = socket.peer_addr().map_err(io::Error::from)?;
-        let stream = Stream { socket, peer, turns: Turns::default() };
-        rustix::io::fcntl_setfd(stream.fd(), rustix::io::FdFlags::CLOEXEC)?;
-        Ok(stream)
-    }
-
     /// Reads what is there, waiting when nothing is. `Ok(0)` is the end of the stream (when `buffer` is not empty).
     ///
     /// Cancel-safe: octets leave the socket only when the future resolves.
@@ -60,20 +53,32 @@ impl Stream {
     /// # Errors
     /// The kernel's.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.turns.give_way().await;
-        let mut waited = false;
+        poll_fn(|cx| self.poll_read(cx, buffer)).await
+    }
+
+    /// As [`Stream::read`], for whoever lends a buffer only for the moment: `buffer` is not looked at while nothing is there.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.turns.is_due() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         // After a read that did not fill its buffer glommio has asked the ring to watch the socket already: then this waits for word
         // from there, one `recv` for each arrival. Otherwise it tries `recv` first.
-        let result = poll_fn(|cx| {
-            let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
-            waited |= poll.is_pending();
-            poll
-        })
-        .await;
-        if waited {
+        let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        if poll.is_pending() {
             self.turns.waited();
         }
-        result
+        poll
+    }
+
+    /// Whether it is known, without a system call, that nothing had come (nor the connection ended) when the shard's loop last looked at
+    /// its ring. False also when that is not known.
+    pub fn is_quiet(&mut self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        Pin::new(&mut self.socket).poll_read(cx, &mut []).is_pending()
     }
 
     /// Reads what is there without waiting: `None` when nothing is, `Some(0)` at the end of the stream.
@@ -161,10 +166,10 @@ impl Stream {
     fn try_write(&self, rest: &Rest<'_>) -> io::Result<Option<usize>> {
         let mut slices = [IoSlice::new(&[]); IOV_MAX];
         let count = rest.fill(&mut slices);
-        not_blocked(|| {
-            let mut control = SendAncillaryBuffer::default();
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            rustix::net::sendmsg(self.fd(), &slices[..count], &mut control, flags)
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        not_blocked(|| match &slices[..count] {
+            [only] => rustix::net::send(self.fd(), only, flags),
+            slices => rustix::net::sendmsg(self.fd(), slices, &mut SendAncillaryBuffer::default(), flags),
         })
     }
 

@@ -95,13 +95,17 @@ impl Turns {
     /// Yields when [`Self::IN_A_ROW_MAX`] operations in a row did not wait. Awaited before the operation, so that nothing
     /// is lost when the future is dropped here.
     pub(crate) async fn give_way(&self) {
-        let count = self.0.get();
-        if count >= Self::IN_A_ROW_MAX {
-            self.0.set(0);
+        if self.is_due() {
             end_of_turn().await;
-        } else {
-            self.0.set(count + 1);
         }
+    }
+
+    /// Whether the task must yield before the operation that it is about to begin.
+    pub(crate) fn is_due(&self) -> bool {
+        let count = self.0.get();
+        let is_due = count >= Self::IN_A_ROW_MAX;
+        self.0.set(if is_due { 0 } else { count + 1 });
+        is_due
     }
 
     /// The operation waited: others had their turn.

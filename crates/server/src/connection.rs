@@ -1,26 +1,28 @@
 //! One connection: octets between socket and session, questions to the transaction.
 //!
 //! One task a connection, and inside it plain futures are raced: read, deadline, stop. While a question is open nothing is read, so
-//! backpressure is TCP's.
+//! backpressure is TCP's. A connection that waits holds no read buffer, only the beginning of a command line if there is one.
 
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use mx6_policy::Client;
-use mx6_runtime::{Stopped, Stream};
+use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
 use mx6_telemetry::Counter;
 
 use crate::alarm::Alarm;
+use crate::buffers::Purpose;
 use crate::limits;
 use crate::message::LOCAL_ERROR;
 use crate::peer::Peer;
 use crate::pending::Pending;
+use crate::phase::{Phase, Watch};
 use crate::proxy::{self, ProxyHeader};
 use crate::shard::Shard;
 use crate::transaction::{Answer, Transaction};
@@ -90,23 +92,29 @@ struct Connection {
     stream: Stream,
     session: Session,
     peer: Peer,
-    transaction: Option<Transaction>,
+    /// Boxed: most of the time most connections have none.
+    transaction: Option<Box<Transaction>>,
     in_body: bool,
     alarm: Alarm,
-    stopped: Pin<Box<Stopped>>,
-    cut_off: Pin<Box<Stopped>>,
-    stopping: bool,
+    phase: Phase,
+    watch: Watch,
+    /// What the session has not taken yet: the beginning of a command line.
+    held: Vec<u8>,
     last_octets_ms: u64,
 }
 
 /// Why a read ended.
 enum Wake {
-    Octets(usize),
+    /// The first `filled` octets of the buffer are to be looked at.
+    Octets {
+        buffer: Vec<u8>,
+        purpose: Purpose,
+        filled: usize,
+    },
     Ended,
     Deadline,
     Stalled,
-    Stopping,
-    CutOff,
+    Phase(Phase),
 }
 
 impl Connection {
@@ -127,87 +135,82 @@ impl Connection {
         };
         Connection {
             session: Session::new(shard.session_config(), now_ms),
-            stopped: Box::pin(shard.stop.stopped()),
-            cut_off: Box::pin(shard.cut_off.stopped()),
+            watch: shard.phases.watch(),
             shard,
             stream,
             peer,
             transaction: None,
             in_body: false,
             alarm: Alarm::default(),
-            stopping: false,
+            phase: Phase::Serving,
+            held: Vec::new(),
             last_octets_ms: now_ms,
         }
     }
 
     async fn run(&mut self, early: Vec<u8>) -> io::Result<()> {
-        // What a session has not taken is the start of a command line, which always fits here.
-        let mut commands = [0; limits::COMMAND_BUFFER_OCTETS];
-        commands[..early.len()].copy_from_slice(&early);
-        let mut open = self.advance(&mut commands, early.len()).await?;
-        while let Some(held) = open {
-            open = if self.session.receiving_message() {
-                let mut buffer = self.shard.take_buffer();
-                let open = self.turn(&mut buffer, 0).await;
-                if let Ok(Some(held)) = open {
-                    commands[..held].copy_from_slice(&buffer[..held]);
-                }
-                self.shard.keep_buffer(buffer);
-                open?
-            } else {
-                self.turn(&mut commands, held).await?
-            };
+        self.held = early;
+        let mut open = self.advance_held().await?;
+        while open {
+            open = self.turn().await?;
         }
         Ok(())
     }
 
-    /// Reads once behind the `held` octets at the start of `buffer` and lets the session work on all of them. Returns how many are held
-    /// then, or none when the connection is to be closed.
-    async fn turn(&mut self, buffer: &mut [u8], held: usize) -> io::Result<Option<usize>> {
-        let mut filled = held;
-        match self.read(&mut buffer[held..]).await? {
-            Wake::Octets(octets) => {
+    /// Waits for something to happen and lets the session work on it. False when the connection is to be closed.
+    async fn turn(&mut self) -> io::Result<bool> {
+        match self.read().await? {
+            Wake::Octets { mut buffer, purpose, filled } => {
                 self.last_octets_ms = mx6_runtime::now_ms();
-                filled += octets;
+                let open = self.advance(&mut buffer, filled).await;
+                if let Ok(Some(held)) = open {
+                    self.held.extend_from_slice(&buffer[..held]);
+                }
+                self.shard.buffers.keep(purpose, buffer);
+                return open.map(|held| held.is_some());
             }
-            Wake::Ended => return Ok(None),
+            Wake::Ended => return Ok(false),
             Wake::Deadline => self.session.on_deadline(mx6_runtime::now_ms()),
             Wake::Stalled => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.release_next_hop();
                 }
             }
-            Wake::Stopping => self.stopping = true,
-            Wake::CutOff => {
+            Wake::Phase(Phase::CutOff) => {
                 // Between commands this says 421; in the middle of a message there is no place for a reply.
                 self.session.shutdown();
                 self.flush().await?;
-                return Ok(None);
+                return Ok(false);
             }
+            Wake::Phase(phase) => self.phase = phase,
         }
-        self.advance(buffer, filled).await
+        self.advance_held().await
     }
 
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<Wake> {
+    /// Lets the session go on when nothing came. False when the connection is to be closed.
+    async fn advance_held(&mut self) -> io::Result<bool> {
+        let mut held = std::mem::take(&mut self.held);
+        let filled = held.len();
+        let Some(left) = self.advance(&mut held, filled).await? else { return Ok(false) };
+        held.truncate(left);
+        self.held = held;
+        Ok(true)
+    }
+
+    async fn read(&mut self) -> io::Result<Wake> {
         let deadline_ms = self.session.deadline_ms();
         let stall_ms = match &self.transaction {
             Some(transaction) if transaction.holds_next_hop() => self.last_octets_ms + limits::CLIENT_STALL_MS,
             _ => u64::MAX,
         };
-        let mut read = pin!(self.stream.read(buffer));
-        let (alarm, stopping) = (&mut self.alarm, self.stopping);
-        let (stopped, cut_off) = (&mut self.stopped, &mut self.cut_off);
         poll_fn(|cx| {
-            if let Poll::Ready(result) = read.as_mut().poll(cx) {
-                return Poll::Ready(result.map(|octets| if octets == 0 { Wake::Ended } else { Wake::Octets(octets) }));
+            if let Poll::Ready(result) = self.poll_octets(cx) {
+                return Poll::Ready(result);
             }
-            if !stopping && stopped.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(Wake::Stopping));
+            if let Poll::Ready(phase) = self.watch.poll_later(cx, self.phase) {
+                return Poll::Ready(Ok(Wake::Phase(phase)));
             }
-            if stopping && cut_off.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(Wake::CutOff));
-            }
-            if alarm.poll(cx, deadline_ms.min(stall_ms)).is_ready() {
+            if self.alarm.poll(cx, deadline_ms.min(stall_ms)).is_ready() {
                 let wake = if deadline_ms <= stall_ms { Wake::Deadline } else { Wake::Stalled };
                 return Poll::Ready(Ok(wake));
             }
@@ -216,12 +219,28 @@ impl Connection {
         .await
     }
 
+    /// Octets behind those that are held, in a buffer that is borrowed from the shard for as long as there is something in it.
+    fn poll_octets(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Wake>> {
+        let purpose = if self.session.receiving_message() { Purpose::Message } else { Purpose::Commands };
+        let mut buffer = self.shard.buffers.take(purpose);
+        // A held line is shorter than either buffer, or the session would have refused it.
+        let held = self.held.len();
+        let poll = self.stream.poll_read(cx, &mut buffer[held..]);
+        if let Poll::Ready(Ok(octets @ 1..)) = poll {
+            buffer[..held].copy_from_slice(&self.held);
+            self.held.clear();
+            return Poll::Ready(Ok(Wake::Octets { buffer, purpose, filled: held + octets }));
+        }
+        self.shard.buffers.keep(purpose, buffer);
+        poll.map_ok(|_| Wake::Ended)
+    }
+
     /// Hands the first `filled` octets of `buffer` to the session until it wants more, and answers its questions. What it did not take
     /// is moved to the front; returns how many octets that are, or none when the connection is to be closed.
     async fn advance(&mut self, buffer: &mut [u8], filled: usize) -> io::Result<Option<usize>> {
         let mut input = &buffer[..filled];
         loop {
-            if self.stopping && !self.session.in_transaction() {
+            if self.phase > Phase::Serving && !self.session.in_transaction() {
                 self.session.shutdown();
             }
             let (taken, step) = self.session.step(mx6_runtime::now_ms(), input);
@@ -249,7 +268,7 @@ impl Connection {
     }
 
     async fn octets(&mut self, octets: &[u8]) {
-        let Some(message) = self.transaction.as_mut().and_then(Transaction::message) else { return };
+        let Some(message) = self.transaction.as_mut().and_then(|transaction| transaction.message()) else { return };
         if self.in_body {
             message.body_octets(octets).await;
         } else {
@@ -261,7 +280,7 @@ impl Connection {
         match notice {
             Notice::HeaderComplete => {
                 self.in_body = true;
-                if let Some(message) = self.transaction.as_mut().and_then(Transaction::message) {
+                if let Some(message) = self.transaction.as_mut().and_then(|transaction| transaction.message()) {
                     message.header_complete();
                 }
             }
@@ -284,7 +303,7 @@ impl Connection {
             Question::Mail { reverse_path, size, body_8bit } => {
                 match Transaction::begin(&self.shard, &self.peer, &reverse_path, size, body_8bit) {
                     Ok(transaction) => {
-                        self.transaction = Some(transaction);
+                        self.transaction = Some(Box::new(transaction));
                         Answer::Verdict(Verdict::Accept)
                     }
                     Err(verdict) => Answer::Verdict(verdict),
@@ -309,8 +328,11 @@ impl Connection {
     /// Octets that were never read would make the kernel reset the connection, and the client lose our last reply: take them first,
     /// for a while.
     async fn linger(&mut self) {
-        let mut unread = [0; limits::COMMAND_BUFFER_OCTETS];
-        if !matches!(self.stream.try_read(&mut unread), Ok(Some(1..))) || self.stream.shutdown_write().is_err() {
+        let mut unread = [0; LINGER_PIECE_OCTETS];
+        if self.stream.is_quiet()
+            || !matches!(self.stream.try_read(&mut unread), Ok(Some(1..)))
+            || self.stream.shutdown_write().is_err()
+        {
             return;
         }
         let drained = async {
@@ -344,5 +366,7 @@ impl Connection {
     }
 }
 
+/// What is thrown away at a time: it is part of every connection's task.
+const LINGER_PIECE_OCTETS: usize = 512;
 /// The session asks about a transaction only after its MAIL was accepted, which made one. Were it otherwise, a message must not be lost.
 const NO_TRANSACTION: Answer = Answer::Verdict(Verdict::Defer(LOCAL_ERROR));

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod alarm;
+mod buffers;
 mod check;
 mod config;
 mod connection;
@@ -18,6 +19,7 @@ mod memory;
 mod message;
 mod peer;
 mod pending;
+mod phase;
 mod proxy;
 mod record;
 mod serve;

@@ -34,12 +34,12 @@ pub const BACKLOG: u32 = 4_096;
 /// After an accept that failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Read buffer of a session between messages: holds the longest command line.
+/// Read buffer between messages: holds the longest command line.
 pub const COMMAND_BUFFER_OCTETS: usize = 2_048;
 /// Read buffer while a message arrives.
 pub const MESSAGE_BUFFER_OCTETS: usize = 64 << 10;
-/// *Shard*: message buffers kept for the next message.
-pub const MESSAGE_BUFFERS_KEPT: usize = 64;
+/// *Shard*: read buffers of each of the two sizes that are kept for the next use.
+pub const BUFFERS_KEPT: usize = 64;
 /// Octets of a body that are canonicalized before the session waits for the shard's hash batch.
 pub const HASH_PORTION_OCTETS: usize = 32 << 10;
 /// Memory that a message takes besides its header block and body: read buffer, and two canonical bodies staged for hashing.

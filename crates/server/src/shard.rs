@@ -16,10 +16,12 @@ use mx6_smtp::SessionConfig;
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
+use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
 use crate::hash_batch::HashBatch;
 use crate::limits;
 use crate::memory::MemoryBudget;
+use crate::phase::{Phase, Phases};
 
 /// What a shard is made of, put together before its thread starts.
 pub(crate) struct ShardParts {
@@ -49,12 +51,12 @@ pub(crate) struct Shard {
     pub(crate) spill_dir: Arc<Path>,
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
-    pub(crate) stop: StopFlag,
-    /// Set when the drain timeout has passed.
-    pub(crate) cut_off: StopFlag,
+    /// What connections hear of the end.
+    pub(crate) phases: Phases,
+    pub(crate) buffers: Buffers,
+    stop: StopFlag,
     config: Arc<Config>,
     session_config: RefCell<Arc<SessionConfig>>,
-    buffers: RefCell<Vec<Vec<u8>>>,
     open: Cell<usize>,
     delivering: Cell<usize>,
     failure: Cell<Option<String>>,
@@ -105,14 +107,14 @@ impl Shard {
             spill_dir: config.spill_dir.as_path().into(),
             counters: parts.counters,
             recorder: RefCell::new(parts.recorder),
+            phases: Phases::default(),
+            buffers: Buffers::default(),
             stop: parts.stop,
             session_config: RefCell::new(Arc::new(session_config(&config, None))),
             config,
-            buffers: RefCell::new(Vec::new()),
             open: Cell::new(0),
             delivering: Cell::new(0),
             failure: Cell::new(None),
-            cut_off: StopFlag::new(),
             sessions: Cell::new(0),
             process_id: parts.process_id,
         });
@@ -122,6 +124,7 @@ impl Shard {
             mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
         }
         shard.stop.stopped().await;
+        shard.phases.enter(Phase::Draining);
         for closer in closers {
             closer.close();
         }
@@ -138,7 +141,7 @@ impl Shard {
         }
         if self.open.get() > 0 {
             mx6_telemetry::say!("shard {}: drain timeout, {} connections are cut off", self.index, self.open.get());
-            self.cut_off.set();
+            self.phases.enter(Phase::CutOff);
             let deadline = Deadline::after(limits::CUT_OFF_TIME);
             while self.open.get() > 0 && (self.delivering.get() > 0 || !deadline.has_passed()) {
                 mx6_runtime::sleep(DRAIN_POLL).await;
@@ -173,19 +176,6 @@ impl Shard {
     /// The limits that a new session offers.
     pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
         Arc::clone(&self.session_config.borrow())
-    }
-
-    /// A buffer for message octets.
-    pub(crate) fn take_buffer(&self) -> Vec<u8> {
-        self.buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; limits::MESSAGE_BUFFER_OCTETS])
-    }
-
-    /// Takes a buffer back for the next message.
-    pub(crate) fn keep_buffer(&self, buffer: Vec<u8>) {
-        let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < limits::MESSAGE_BUFFERS_KEPT {
-            buffers.push(buffer);
-        }
     }
 
     /// SIZE is offered as the smallest that the next hops take, less our fields: learned at the start and again from time to time.

@@ -113,7 +113,24 @@ impl Connection {
 
     /// Whether it is alive and nothing came that was not asked for: it may be used again.
     pub(crate) fn is_alive(&mut self) -> bool {
-        matches!(self.early_reply(), Ok(None)) && self.is_quiet()
+        self.expect_nothing().is_ok()
+    }
+
+    /// An error if it has ended, or if something came that was not asked for.
+    pub(crate) fn expect_nothing(&mut self) -> Result<(), Fault> {
+        if self.has_heard_nothing() {
+            return Ok(());
+        }
+        match self.early_reply()? {
+            None if self.is_quiet() => Ok(()),
+            _ => Err(Fault::Stray),
+        }
+    }
+
+    /// Whether it is known, without asking the kernel, that nothing had come when the shard's loop last looked. What comes in the moment
+    /// after any look is found by the next reply, whoever looked.
+    pub(crate) fn has_heard_nothing(&mut self) -> bool {
+        self.is_quiet() && self.stream.is_quiet()
     }
 
     /// Whether nothing was received that was not read.

@@ -51,7 +51,7 @@ pub(crate) async fn transmit(
     }
     *stage = Stage::Body;
     connection.messages += 1;
-    if let Err(sent) = (Transmission { connection, config, until, stage }).message(message).await {
+    if let Err(sent) = (Transmission { connection, config, until, stage, has_begun: false }).message(message).await {
         return sent;
     }
     match connection.reply(until).await {
@@ -64,9 +64,7 @@ pub(crate) async fn transmit(
 
 async fn ask_for_data(connection: &mut Connection, until: Deadline) -> Result<Reply, Fault> {
     // It may have been held for seconds while the body came in.
-    if let Some(_stray) = connection.early_reply()? {
-        return Err(Fault::Stray);
-    }
+    connection.expect_nothing()?;
     connection.send(&[DATA], until).await?;
     connection.reply(until).await
 }
@@ -77,6 +75,8 @@ struct Transmission<'t> {
     config: &'t DeliveryConfig,
     until: Deadline,
     stage: &'t mut Stage,
+    /// Something was written, and the shard's loop may not have looked at the connection since.
+    has_begun: bool,
 }
 
 impl Transmission<'_> {
@@ -139,6 +139,9 @@ impl Transmission<'_> {
 
     /// Whether the next hop has said something, or gone, before the end of the message.
     fn look(&mut self) -> Result<(), Sent> {
+        if !std::mem::replace(&mut self.has_begun, true) && self.connection.has_heard_nothing() {
+            return Ok(());
+        }
         match self.connection.early_reply() {
             Ok(None) => Ok(()),
             Ok(Some(reply)) if reply.code >= 400 => Err(Sent::Refused(reply)),

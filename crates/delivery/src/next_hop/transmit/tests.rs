@@ -62,7 +62,8 @@ fn last_write(is_full: bool, octets: usize, then: Then, patience: Duration) -> (
         // With an empty body all of it is one write.
         let body = Body::new(Path::new("/nowhere"));
         let message = Message { added: vec![b'x'; octets], header: Vec::new(), leave_out: Vec::new(), body };
-        let mut transmission = Transmission { connection: &mut connection, config: &config, until, stage: &mut stage };
+        let mut transmission =
+            Transmission { connection: &mut connection, config: &config, until, stage: &mut stage, has_begun: false };
         let sent = transmission.message(&message).await.unwrap_err();
         drop(begin);
         (told(sent), stage)
