@@ -239,11 +239,13 @@ impl Connection {
     /// is moved to the front; returns how many octets that are, or none when the connection is to be closed.
     async fn advance(&mut self, buffer: &mut [u8], filled: usize) -> io::Result<Option<usize>> {
         let mut input = &buffer[..filled];
+        // Read once for all that is ready now, and again whenever something was waited for.
+        let mut now_ms = mx6_runtime::now_ms();
         loop {
             if self.phase > Phase::Serving && !self.session.in_transaction() {
                 self.session.shutdown();
             }
-            let (taken, step) = self.session.step(mx6_runtime::now_ms(), input);
+            let (taken, step) = self.session.step(now_ms, input);
             input = &input[taken..];
             match step {
                 Step::NeedInput => {
@@ -253,12 +255,19 @@ impl Connection {
                     return Ok(Some(held));
                 }
                 Step::Output => self.flush().await?,
-                Step::Octets(octets) => self.octets(octets).await,
+                Step::Octets(octets) => {
+                    self.octets(octets).await;
+                    now_ms = mx6_runtime::now_ms();
+                }
                 Step::Notice(notice) => self.notice(notice),
-                Step::Question(question) => match self.answer(question).await {
-                    Answer::Verdict(verdict) => self.session.verdict(mx6_runtime::now_ms(), verdict),
-                    Answer::Outcome(outcome) => self.session.outcome(mx6_runtime::now_ms(), outcome),
-                },
+                Step::Question(question) => {
+                    let answer = self.answer(question).await;
+                    now_ms = mx6_runtime::now_ms();
+                    match answer {
+                        Answer::Verdict(verdict) => self.session.verdict(now_ms, verdict),
+                        Answer::Outcome(outcome) => self.session.outcome(now_ms, outcome),
+                    }
+                }
                 Step::Close => {
                     self.flush().await?;
                     return Ok(None);
