@@ -104,7 +104,8 @@ pub(crate) fn has_item(value: &[u8], item: &str) -> bool {
 
 /// A base64string (RFC 6376 §2.10): white space anywhere, padding optional.
 pub(crate) fn base64(value: &[u8]) -> Option<Vec<u8>> {
-    let packed: Vec<u8> = value.iter().copied().filter(|&octet| !is_white_space(octet)).collect();
+    let mut packed = Vec::with_capacity(value.len());
+    value.split(|&octet| is_white_space(octet)).for_each(|run| packed.extend_from_slice(run));
     BASE64.decode(packed).ok()
 }
 

@@ -239,7 +239,7 @@ fn hash_headers<'m>(header: &Header<'m>, parsed: Vec<Parsed<'_, 'm>>) -> Vec<Pen
     let signatures = parsed.iter().filter_map(|(_, (_, signature))| signature.as_ref().ok());
     let names: Vec<&[u8]> = signatures.flat_map(|signature| signature.signed_names.iter().copied()).collect();
     let fields = (!names.is_empty()).then(|| SignedFields::new(header, names));
-    let mut octets = Vec::new();
+    let mut octets = Vec::with_capacity(header.section_octets());
     let mut hash = |signature: Signature<'m>, own: &Field| {
         if let Some(fields) = &fields {
             fields.hashed_octets(&signature, own, &mut octets);

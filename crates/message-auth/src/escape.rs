@@ -38,8 +38,25 @@ pub(crate) fn is_token(value: &[u8]) -> bool {
 
 /// A token octet: printable ASCII, no space, no tspecial.
 pub(crate) fn is_token_octet(octet: u8) -> bool {
-    octet.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&octet)
+    TOKEN_OCTETS[usize::from(octet)]
 }
+
+/// Every octet of every value is looked up in here, often more than once.
+const TOKEN_OCTETS: [bool; 256] = {
+    let tspecials = b"()<>@,;:\\\"/[]?=";
+    let mut table = [false; 256];
+    let mut octet = 0x21;
+    while octet < 0x7f {
+        table[octet] = true;
+        octet += 1;
+    }
+    let mut at = 0;
+    while at < tspecials.len() {
+        table[tspecials[at] as usize] = false;
+        at += 1;
+    }
+    table
+};
 
 /// `[local-part] "@" domain-name` in which nothing needs quoting. Local parts with octets that are tspecials are
 /// legal bare, but quoted they mean the same and no reader trips over them.

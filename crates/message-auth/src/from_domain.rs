@@ -58,7 +58,7 @@ struct Scan {
 impl Scan {
     /// Splits the field into mailboxes; comments and quoted-strings are skipped, `<…>` overrules what stands outside.
     fn mailboxes(&mut self, value: &[u8]) {
-        let mut address = Vec::new();
+        let mut address = Vec::with_capacity(value.len().min(ADDRESS_OCTETS_USUAL));
         let mut angle = false;
         let mut octets = value.iter().copied().peekable();
         let mut inside_angle = false;
@@ -139,6 +139,9 @@ fn skip_quoted(octets: &mut impl Iterator<Item = u8>) {
         }
     }
 }
+
+/// Most addresses, with the name before them, fit without growing.
+const ADDRESS_OCTETS_USUAL: usize = 128;
 
 #[cfg(test)]
 mod tests {
