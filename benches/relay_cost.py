@@ -1,162 +1,290 @@
 #!/usr/bin/env python3
-"""CPU time that one relayed message costs the whole mx6 process, and smtp-sink beside it in the same run.
+"""CPU time that one relayed message costs: mx6, the floor (a relay that does nothing else), and smtp-sink, in one run.
 
-Needs a release build (cargo build --release -p mx6) and the Debian packages postfix (smtp-source, smtp-sink) and python3-dkim.
-Everything stays on ::1. Every message is checked: PTR, SPF (pass), DKIM (rsa-2048 relaxed/relaxed, pass), DMARC; answers come from a zone file.
+    benches/relay_cost.py [--repeats R] [--messages N] [--sessions N] [--json FILE]     the table
+    benches/relay_cost.py --strace          system calls a message, by name, of mx6 and of the floor
+    benches/relay_cost.py --idle 10000      user-space memory of a connection that waits after EHLO
 
-    benches/relay_cost.py [--messages N] [--sessions N] [--mx6 PATH] [--json FILE]
+Needs the Debian packages postfix (smtp-source, smtp-sink), openssl, util-linux and, for --strace, strace; and release builds:
+
+    cargo build --release -p mx6 -p mx6-benches
+
+Four servers run side by side, one of them is loaded at a time, all in every round and in another order each round:
+
+    floor       mx6-floor relaying to smtp-sink: no parser, checks, DNS or log
+    mx6         the whole gate, relaying to smtp-sink: PTR, SPF, DKIM (rsa-2048 relaxed/relaxed), DMARC, a decision record in a file
+    smtp-sink   Postfix' sink taking the same mail itself: no checks, nothing kept
+    discard     mx6 with --deliver discard: the gate without relaying
+
+CPU time is the process's clock (clock_gettime, nanoseconds): all threads, those that ended included. Servers run on the first core, the
+client and the next hop on the second. Names come from a zone file, everything stays on ::1.
 """
 
 import argparse
+import base64
+import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import platform
+import re
+import resource
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-DOMAIN, SELECTOR = "sender.example", "bench"
+DOMAIN, SELECTOR, RECIPIENT = "sender.example", "bench", "bob@open.example"
+ROWS = [(octets, per_connection) for octets in (4_000, 50_000) for per_connection in (1, 100)]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=10_000, help="messages in each row (default 10000)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("--messages", type=int, default=3_200, help="messages of each server in each row of a round (default 3200)")
     parser.add_argument("--sessions", type=int, default=16, help="concurrent sessions (default 16)")
+    parser.add_argument("--only", default="floor,mx6,smtp-sink,discard", help="the servers to measure (default: all four)")
     parser.add_argument("--mx6", default="target/release/mx6", help="the binary (default target/release/mx6)")
-    parser.add_argument("--json", help="also write the rows to this file")
+    parser.add_argument("--floor", default="target/release/mx6-floor", help="the binary (default target/release/mx6-floor)")
+    parser.add_argument("--json", help="also write every measurement to this file")
+    parser.add_argument("--strace", action="store_true", help="count system calls instead")
+    parser.add_argument("--idle", type=int, metavar="N", help="measure N idle connections instead")
     return parser.parse_args()
 
 
-def cpu_us(pid):
-    """CPU time of all threads of a process, in microseconds."""
-    total_ns = 0
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        total_ns += int((task / "schedstat").read_text().split()[0])
-    return total_ns / 1000
+class Bench:
+    """The servers, the mail and the zone of one run; processes end with it."""
 
+    def __init__(self, options, stack):
+        self.options, self.stack = options, stack
+        self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mx6-bench-")))
+        self.folder.chmod(0o755)
+        cores = sorted(os.sched_getaffinity(0))
+        self.server_core, self.client_core = cores[0], cores[1 % len(cores)]
+        self.key, self.zone = key_and_zone(self.folder)
+        self.mail = {octets: self.folder / f"message-{octets}" for octets in {octets for octets, _ in ROWS}}
+        for octets, path in self.mail.items():
+            path.write_bytes(signed_message(octets, self.key))
+        next_hop, port = self.sink(self.client_core)
+        self.next_hop = f"smtp://[::1]:{port}"
+        start = {"floor": self.floor, "mx6": self.mx6, "smtp-sink": lambda: self.sink(self.server_core), "discard": lambda: self.mx6("discard:")}
+        self.servers = {name: start[name]() for name in options.only.split(",")}
+        self.sent = {name: 0 for name in self.servers}
 
-def free_port():
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(port, process):
-    for _ in range(500):
-        if process.poll() is not None:
-            sys.exit(f"{process.args[0]} ended with {process.returncode}: {process.stderr.read().decode()}")
-        try:
-            socket.create_connection(("::1", port), timeout=1).close()
-            return
-        except OSError:
+    def start(self, core, command):
+        """A server on a core and a free port, which stands in the command as PORT."""
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            port = probe.getsockname()[1]
+        command = ["taskset", "-c", str(core)] + [str(word).replace("PORT", str(port)) for word in command]
+        errors = open(self.folder / f"stderr-{port}", "w+")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        self.stack.callback(end, process)
+        for _ in range(500):
+            with contextlib.suppress(OSError), socket.create_connection(("::1", port), timeout=1):
+                return process, port
+            if process.poll() is not None:
+                break
             time.sleep(0.02)
-    sys.exit(f"{process.args[0]} does not listen on port {port}")
+        sys.exit(f"{' '.join(command)} does not listen: {pathlib.Path(errors.name).read_text()}")
+
+    def sink(self, core):
+        as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+        return self.start(core, ["smtp-sink", *as_nobody, "inet:[::1]:PORT", "4096"])
+
+    def floor(self):
+        return self.start(self.server_core, [self.options.floor, "--listen", "[::1]:PORT", "--deliver", self.next_hop])
+
+    def mx6(self, deliver=None):
+        return self.start(self.server_core, [
+            self.options.mx6, "serve", "--hostname", "mx.example", "--listen", "[::1]:PORT", "--cores", "1", "--zone", self.zone,
+            "--domain", "open.example=accept", "--deliver", deliver or self.next_hop, "--log", self.folder / "decisions-PORT.log",
+        ])
+
+    def send(self, name, octets, per_connection, messages):
+        """Sends at least so many messages to a server; how many it were."""
+        _, port = self.servers[name]
+        sessions = self.options.sessions
+        batch = messages if per_connection == 1 else per_connection * sessions
+        command = ["taskset", "-c", str(self.client_core), "smtp-source", "-s", str(sessions), "-m", str(batch), "-f", f"alice@{DOMAIN}",
+                   "-t", RECIPIENT, "-M", f"mail.{DOMAIN}", "-F", self.mail[octets]]
+        command += ["-d"] if per_connection > 1 else []
+        sent = 0
+        while sent < messages:
+            subprocess.run([*command, f"inet:[::1]:{port}"], check=True)
+            sent += batch
+        self.sent[name] += sent
+        return sent
+
+    def cost_us(self, name, octets, per_connection):
+        """CPU-µs of a message."""
+        process, _ = self.servers[name]
+        before_s = cpu_s(process.pid)
+        sent = self.send(name, octets, per_connection, self.options.messages)
+        return (cpu_s(process.pid) - before_s) / sent * 1e6
+
+    def traced(self, name, octets, per_connection):
+        """How often a message makes each system call."""
+        process, _ = self.servers[name]
+        self.send(name, octets, per_connection, 200)
+        report = self.folder / "strace"
+        tracer = subprocess.Popen(["strace", "-f", "-c", "-o", report, "-p", str(process.pid)], stderr=subprocess.PIPE, text=True)
+        tracer.stderr.readline()
+        sent = self.send(name, octets, per_connection, self.options.messages)
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate()
+        rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", report.read_text(), re.MULTILINE)
+        return {call: int(calls) / sent for calls, call in rows}
+
+    def accepted(self, name):
+        """How many messages the gate has accepted with every check passed, once it has ended and written its records."""
+        process, port = self.servers[name]
+        end(process)
+        with open(self.folder / f"decisions-{port}.log") as log:
+            records = [json.loads(line) for line in log]
+        passed = lambda record: [record["iprev"]["result"], record["spf"]["result"], *(d["result"] for d in record["dkim"]), record["dmarc"]["result"]]
+        return sum(record["rule"] == "accepted" and passed(record) == ["pass"] * 4 for record in records)
+
+
+def end(process):
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=90)
+
+
+def cpu_s(pid):
+    """The CPU clock of a process: clock_getcpuclockid(3) in one expression."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def key_and_zone(folder):
-    """An RSA-2048 key and a zone that makes ::1 a sender with PTR, SPF and DKIM."""
-    key = folder / "key.pem"
-    subprocess.run(["openssl", "genrsa", "-traditional", "-out", key, "2048"], check=True, capture_output=True)
-    public = subprocess.run(["openssl", "rsa", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True)
-    import base64
-
-    record = "v=DKIM1; k=rsa; p=" + base64.b64encode(public.stdout).decode()
-    strings = " ".join(f'"{record[at:at + 200]}"' for at in range(0, len(record), 200))
-    reverse = ".".join(reversed(f"{1:032x}")) + ".ip6.arpa."
-    zone = folder / "bench.zone"
-    zone.write_text(
-        "$TTL 3600\n"
-        f"{DOMAIN}. SOA ns.{DOMAIN}. hostmaster.{DOMAIN}. 1 3600 600 86400 300\n"
-        f'{DOMAIN}. TXT "v=spf1 ip6:::1 -all"\n'
-        f'_dmarc.{DOMAIN}. TXT "v=DMARC1; p=reject"\n'
-        f"mail.{DOMAIN}. AAAA ::1\n"
-        f"{SELECTOR}._domainkey.{DOMAIN}. TXT {strings}\n"
-        f"{reverse} PTR mail.{DOMAIN}.\n"
-    )
+    """An RSA-2048 key, and a zone that makes ::1 a sender with PTR, SPF, DKIM and DMARC."""
+    key, zone = folder / "key.pem", folder / "bench.zone"
+    subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+    public = subprocess.run(["openssl", "rsa", "-in", key, "-pubout", "-outform", "DER"], check=True, capture_output=True).stdout
+    record = "v=DKIM1; k=rsa; p=" + base64.b64encode(public).decode()
+    zone.write_text(f"""$TTL 3600
+{DOMAIN}. SOA ns.{DOMAIN}. hostmaster.{DOMAIN}. 1 3600 600 86400 300
+{DOMAIN}. TXT "v=spf1 ip6:::1 -all"
+_dmarc.{DOMAIN}. TXT "v=DMARC1; p=reject"
+mail.{DOMAIN}. AAAA ::1
+{SELECTOR}._domainkey.{DOMAIN}. TXT {" ".join(f'"{part}"' for part in re.findall(".{1,200}", record))}
+{".".join(f"{1:032x}"[::-1])}.ip6.arpa. PTR mail.{DOMAIN}.
+""")
     return key, zone
 
 
 def signed_message(octets, key):
-    try:
-        import dkim
-    except ImportError:
-        sys.exit("the Python module dkim is missing: apt-get install python3-dkim, and run this with /usr/bin/python3")
+    """A message whose lines are their own relaxed form but for the case of names, and its signature (RFC 6376 §3.7)."""
+    fields = {"From": f"Alice <alice@{DOMAIN}>", "To": RECIPIENT, "Subject": "bench", "Date": "Mon, 03 Aug 2026 10:00:00 +0000",
+              "Message-ID": f"<bench@{DOMAIN}>"}
     line = b"Sixty-four octets of plain text make up every line of this mail.\r\n"
-    header = (
-        f"From: Alice <alice@{DOMAIN}>\r\nTo: bob@open.example\r\nSubject: bench\r\n"
-        f"Date: Mon, 03 Aug 2026 10:00:00 +0000\r\nMessage-ID: <bench@{DOMAIN}>\r\n\r\n"
-    ).encode()
-    message = header + line * (octets // len(line))
-    names = [b"from", b"to", b"subject", b"date", b"message-id"]
-    signature = dkim.sign(
-        message, SELECTOR.encode(), DOMAIN.encode(), key.read_bytes(), include_headers=names,
-        canonicalize=(b"relaxed", b"relaxed"),
-    )
+    body = line * (octets // len(line))
+    body_hash = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    names = ":".join(fields).lower()
+    signature = f"v=1; a=rsa-sha256; c=relaxed/relaxed; d={DOMAIN}; s={SELECTOR}; h={names}; bh={body_hash}; b="
+    signed = "".join(f"{name.lower()}:{value}\r\n" for name, value in fields.items()) + f"dkim-signature:{signature}"
+    signed = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=signed.encode(), check=True, capture_output=True).stdout
+    header = {"DKIM-Signature": signature + base64.b64encode(signed).decode()} | fields
+    message = "".join(f"{name}: {value}\r\n" for name, value in header.items()).encode() + b"\r\n" + body
     # smtp-source reads a file with Unix line ends and sends CRLF.
-    return (signature + message).replace(b"\r\n", b"\n")
+    return message.replace(b"\r\n", b"\n")
 
 
-def run_row(options, folder, zone, message_file, target, reuse):
-    """One row: microseconds of mx6 and of smtp-sink for each message."""
-    sink_port, port = free_port(), free_port()
-    as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
-    sink = subprocess.Popen(["smtp-sink", *as_nobody, f"inet:[::1]:{sink_port}", "4096"], stderr=subprocess.PIPE)
-    deliver = f"smtp://[::1]:{sink_port}" if target == "smtp-sink" else "discard:"
-    command = [
-        options.mx6, "serve", "--hostname", "mx.example", "--listen", f"[::1]:{port}", "--cores", "1", "--zone", zone,
-        "--domain", "open.example=accept", "--deliver", deliver, "--log", folder / "decisions.log",
-    ]
-    gate = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(sink_port, sink)
-        wait_for(port, gate)
-        source = ["smtp-source", "-s", str(options.sessions), "-f", f"alice@{DOMAIN}", "-t", "bob@open.example",
-                  "-M", f"mail.{DOMAIN}", "-F", message_file] + (["-d"] if reuse else [])
-        subprocess.run(source + ["-m", "500", f"inet:[::1]:{port}"], check=True)
-        before = cpu_us(gate.pid), cpu_us(sink.pid)
-        subprocess.run(source + ["-m", str(options.messages), f"inet:[::1]:{port}"], check=True)
-        spent = cpu_us(gate.pid) - before[0], cpu_us(sink.pid) - before[1]
-    finally:
-        for process in (gate, sink):
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=90)
-    accepted = sum(1 for line in open(folder / "decisions.log") if '"rule":"accepted"' in line)
-    if accepted < options.messages:
-        sys.exit(f"only {accepted} messages were accepted; see the decisions: {folder}")
-    (folder / "decisions.log").unlink()
-    return [value / options.messages for value in spent]
+def table(bench):
+    """Every server in every row, in every round; then a line of the table for each row."""
+    names = list(bench.servers)
+    costs = {row: {name: [] for name in names} for row in ROWS}
+    for name in names:
+        for row in ROWS:
+            bench.send(name, *row, 200)
+    for repeat in range(bench.options.repeats):
+        turn = repeat % len(names)
+        for row in ROWS:
+            for name in names[turn:] + names[:turn]:
+                costs[row][name].append(bench.cost_us(name, *row))
+            print(f"round {repeat + 1}, {row[0]} octets ×{row[1]}: ", {name: round(costs[row][name][-1], 1) for name in names}, file=sys.stderr)
+    for name in {"mx6", "discard"} & set(names):
+        if (accepted := bench.accepted(name)) != bench.sent[name]:
+            sys.exit(f"{name}: {bench.sent[name]} messages sent, {accepted} accepted with every check passed")
+    print("CPU-µs a message: median of the rounds (least of them); differences and ratios are those of the same round\n")
+    print(f"| body | messages a connection | {' | '.join(names)} | mx6 − floor | mx6 / smtp-sink |")
+    print("|---|---|" + "---|" * (len(names) + 2))
+    for (octets, per_connection), row in costs.items():
+        cells = [f"{octets // 1000} KB", str(per_connection)] + [spread(row[name], ".0f") for name in names]
+        pairs = lambda other: zip(row.get("mx6", ()), row.get(other, ()))
+        cells.append(spread([mx6 - floor for mx6, floor in pairs("floor")], "+.0f"))
+        cells.append(spread([mx6 / sink for mx6, sink in pairs("smtp-sink")], ".2f"))
+        print(f"| {' | '.join(cells)} |")
+    if bench.options.json:
+        rows = [{"octets": octets, "per_connection": count, "cpu_us": row} for (octets, count), row in costs.items()]
+        pathlib.Path(bench.options.json).write_text(json.dumps(rows, indent=1))
+
+
+def system_calls(bench):
+    """Under strace, which makes servers slow: fewer calls find nothing to do than otherwise."""
+    print("System calls a message, under strace -f -c\n")
+    for octets, per_connection in ROWS:
+        counts = {name: bench.traced(name, octets, per_connection) for name in bench.servers}
+        calls = sorted(set().union(*counts.values()), key=lambda call: -max(count.get(call, 0) for count in counts.values()))
+        print(f"| {octets // 1000} KB, {per_connection} a connection | {' | '.join(counts)} |")
+        print("|---|" + "---|" * len(counts))
+        for call in ["total"] + [call for call in calls if call != "total"]:
+            print(f"| {call} | {' | '.join(f'{count.get(call, 0):.2f}' for count in counts.values())} |")
+        print()
+
+
+def idle(bench):
+    """Resident memory of a process before and after connections that say EHLO and wait."""
+    count, warm = bench.options.idle, 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count + 1_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+    print(f"User-space memory of one of {count} connections that wait after EHLO, KiB\n")
+    print("| server | resident | proportional | anonymous |")
+    print("|---|---|---|---|")
+    for name, (process, port) in bench.servers.items():
+        with contextlib.ExitStack() as stack:
+            for _ in range(warm):
+                stack.enter_context(waiting(port))
+            before = memory_kib(process.pid)
+            for _ in range(count - warm):
+                stack.enter_context(waiting(port))
+            after = memory_kib(process.pid)
+        print(f"| {name} | {' | '.join(f'{(after[kind] - before[kind]) / (count - warm):.2f}' for kind in before)} |")
+
+
+def waiting(port):
+    """A connection that has said EHLO and heard the answer."""
+    client = socket.create_connection(("::1", port))
+    client.recv(4_096)
+    client.sendall(f"EHLO mail.{DOMAIN}\r\n".encode())
+    client.recv(4_096)
+    return client
+
+
+def memory_kib(pid):
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {kind: int(re.search(rf"^{kind}: +(\d+) kB", rollup, re.MULTILINE)[1]) for kind in ("Rss", "Pss", "Anonymous")}
+
+
+def spread(values, form):
+    return f"{statistics.median(values):{form}} ({min(values):{form}})" if values else "–"
 
 
 def main():
     options = arguments()
-    for program in ("smtp-source", "smtp-sink", "openssl"):
+    for program in ("smtp-source", "smtp-sink", "openssl", "taskset") + (("strace",) if options.strace else ()):
         if not shutil.which(program):
-            sys.exit(f"{program} is missing: apt-get install postfix openssl")
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="mx6-bench-"))
-    key, zone = key_and_zone(folder)
-    rows = []
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}; {options.messages} messages a row, "
-          f"{options.sessions} sessions\n")
-    print("| body | messages a connection | delivery | mx6, CPU-µs a message | smtp-sink, CPU-µs a message |")
-    print("|---|---|---|---|---|")
-    for size, octets in (("4 KB", 4_000), ("50 KB", 50_000)):
-        message_file = folder / f"message-{octets}"
-        message_file.write_bytes(signed_message(octets, key))
-        for reuse in (False, True):
-            for target in ("discard", "smtp-sink"):
-                mx6_us, sink_us = run_row(options, folder, zone, message_file, target, reuse)
-                sink_text = f"{sink_us:.0f}" if target == "smtp-sink" else "–"
-                count = "many" if reuse else "1"
-                print(f"| {size} | {count} | {target} | {mx6_us:.0f} | {sink_text} |", flush=True)
-                rows.append({"octets": octets, "reuse": reuse, "target": target, "mx6_us": mx6_us, "sink_us": sink_us})
-    if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(rows, indent=1))
-    shutil.rmtree(folder)
+            sys.exit(f"{program} is missing: apt-get install postfix openssl util-linux strace")
+    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}; {options.repeats} rounds of "
+          f"{options.messages} messages, {options.sessions} sessions\n")
+    with contextlib.ExitStack() as stack:
+        bench = Bench(options, stack)
+        (system_calls if options.strace else idle if options.idle else table)(bench)
 
 
 main()
