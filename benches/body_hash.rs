@@ -1,6 +1,8 @@
 //! Canonicalizing and hashing bodies: one message alone, and several advanced together through the batching door.
 #![allow(missing_docs)]
 
+mod settings;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -33,5 +35,5 @@ fn bodies(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bodies);
+criterion_group!(name = benches; config = settings::quick(); targets = bodies);
 criterion_main!(benches);

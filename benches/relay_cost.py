@@ -61,7 +61,7 @@ class Bench:
     """The servers, the mail and the zone of one run; processes end with it."""
 
     def __init__(self, options, stack):
-        self.options, self.stack = options, stack
+        self.options, self.stack, self.mx6_command = options, stack, [options.mx6]
         self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mx6-bench-")))
         self.folder.chmod(0o755)
         cores = sorted(os.sched_getaffinity(0))
@@ -73,11 +73,11 @@ class Bench:
         next_hop, port = self.sink(self.client_core)
         self.next_hop = f"smtp://[::1]:{port}"
         start = {"floor": self.floor, "mx6": self.mx6, "smtp-sink": lambda: self.sink(self.server_core), "discard": lambda: self.mx6("discard:")}
-        self.servers = {name: start[name]() for name in options.only.split(",")}
-        self.sent = {name: 0 for name in self.servers}
+        self.servers = {name: start[name]() for name in options.only.split(",") if name}
+        self.sent = dict.fromkeys(start, 0)
 
     def start(self, core, command):
-        """A server on a core and a free port, which stands in the command as PORT."""
+        """A server on a core and on a free port, which stands in the command as PORT."""
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
             port = probe.getsockname()[1]
@@ -85,7 +85,7 @@ class Bench:
         errors = open(self.folder / f"stderr-{port}", "w+")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         self.stack.callback(end, process)
-        for _ in range(500):
+        for _ in range(1_500):
             with contextlib.suppress(OSError), socket.create_connection(("::1", port), timeout=1):
                 return process, port
             if process.poll() is not None:
@@ -102,7 +102,7 @@ class Bench:
 
     def mx6(self, deliver=None):
         return self.start(self.server_core, [
-            self.options.mx6, "serve", "--hostname", "mx.example", "--listen", "[::1]:PORT", "--cores", "1", "--zone", self.zone,
+            *self.mx6_command, "serve", "--hostname", "mx.example", "--listen", "[::1]:PORT", "--cores", "1", "--zone", self.zone,
             "--domain", "open.example=accept", "--deliver", deliver or self.next_hop, "--log", self.folder / "decisions-PORT.log",
         ])
 
@@ -131,7 +131,7 @@ class Bench:
     def traced(self, name, octets, per_connection):
         """How often a message makes each system call."""
         process, _ = self.servers[name]
-        self.send(name, octets, per_connection, 200)
+        self.send(name, octets, 1, 100)
         report = self.folder / "strace"
         tracer = subprocess.Popen(["strace", "-f", "-c", "-o", report, "-p", str(process.pid)], stderr=subprocess.PIPE, text=True)
         tracer.stderr.readline()
@@ -201,8 +201,7 @@ def table(bench):
     names = list(bench.servers)
     costs = {row: {name: [] for name in names} for row in ROWS}
     for name in names:
-        for row in ROWS:
-            bench.send(name, *row, 200)
+        bench.send(name, *ROWS[0], 200)
     for repeat in range(bench.options.repeats):
         turn = repeat % len(names)
         for row in ROWS:
@@ -287,4 +286,5 @@ def main():
         (system_calls if options.strace else idle if options.idle else table)(bench)
 
 
-main()
+if __name__ == "__main__":
+    main()

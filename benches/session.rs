@@ -1,6 +1,8 @@
 //! A whole SMTP session without a socket: commands parsed, message scanned, replies written.
 #![allow(missing_docs)]
 
+mod settings;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -48,5 +50,5 @@ fn sessions(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sessions);
+criterion_group!(name = benches; config = settings::quick(); targets = sessions);
 criterion_main!(benches);

@@ -1,0 +1,66 @@
+//! DKIM of one message, key at hand: header scanned, signed fields hashed, body canonicalized and hashed, signature verified; against mail-auth
+//! with the same key parsed in its cache. Its part begins with parsing the message, which is where it hashes the body.
+#![allow(missing_docs, clippy::expect_used)]
+
+mod mail_auth_records;
+mod settings;
+mod signed_mail;
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mail_auth::common::parse::TxtRecordParser;
+use mail_auth::common::verify::DomainKey;
+use mail_auth::{AuthenticatedMessage, DkimResult as TheirResult, MessageAuthenticator, Parameters, Txt};
+use memchr::memmem;
+use mx6_dkim::{DkimResult, Header, KeyAnswer, KeyTxt, Verification};
+
+use mail_auth_records::{Records, ready};
+use signed_mail::{KEY_NAME, Signer};
+
+fn by_us(message: &[u8], key: &Arc<KeyTxt>) -> bool {
+    let body_at = memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
+    let (header, body) = message.split_at(body_at);
+    let mut verification = Verification::new(&Header::parse(header), 0);
+    verification.body(body);
+    verification.end_of_body();
+    let mut lanes: Vec<_> = verification.body_hashes().iter_mut().collect();
+    mx6_dkim::compress(&mut lanes);
+    let results = verification.finish(|_| KeyAnswer::Found(Arc::clone(key)));
+    results.iter().any(|signature| signature.result == DkimResult::Pass)
+}
+
+fn by_them(message: &[u8], authenticator: &MessageAuthenticator, records: &Records) -> bool {
+    let Some(parsed) = AuthenticatedMessage::parse_with_opts(message, None, false) else { return false };
+    let outputs = ready(authenticator.verify_dkim(Parameters::new(&parsed).with_txt_cache(records)));
+    outputs.iter().any(|output| *output.result() == TheirResult::Pass)
+}
+
+fn messages(criterion: &mut Criterion) {
+    let authenticator = MessageAuthenticator::new_cloudflare().expect("no network is needed for that");
+    let mut group = criterion.benchmark_group("dkim");
+    for (name, signer) in [("rsa-2048", Signer::rsa_2048()), ("ed25519", Signer::ed25519())] {
+        let ours = Arc::new(KeyTxt::parse(&[signer.record.clone().into_bytes()]));
+        let theirs = DomainKey::parse(signer.record.as_bytes()).expect("a good record");
+        let theirs = HashMap::from([(format!("{KEY_NAME}.").into_boxed_str(), Txt::DomainKey(Arc::new(theirs)))]);
+        let theirs = Records(theirs);
+        for (size, octets) in [("4 KB", 4_000), ("50 KB", 50_000)] {
+            let message = signer.message(octets);
+            assert!(by_us(&message, &ours), "{name} {size}");
+            assert!(by_them(&message, &authenticator, &theirs), "{name} {size}");
+            group.throughput(Throughput::Bytes(message.len() as u64));
+            group.bench_function(format!("{name}, {size}/mx6"), |bencher| {
+                bencher.iter(|| by_us(black_box(&message), &ours));
+            });
+            group.bench_function(format!("{name}, {size}/mail-auth"), |bencher| {
+                bencher.iter(|| by_them(black_box(&message), &authenticator, &theirs));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(name = benches; config = settings::quick(); targets = messages);
+criterion_main!(benches);

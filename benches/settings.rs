@@ -1,0 +1,9 @@
+//! How long each benchmark of this folder is measured: all of them in one sitting.
+
+use std::time::Duration;
+
+use criterion::Criterion;
+
+pub(crate) fn quick() -> Criterion {
+    Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_millis(2_000))
+}
