@@ -30,7 +30,7 @@ def arguments():
     parser.add_argument("--deliver", help="where mx6 delivers (default: to smtp-sink)")
     parser.add_argument("--mx6", default="target/release/mx6", help="the binary (default target/release/mx6)")
     options = parser.parse_args()
-    options.only, options.sessions = "", 2
+    options.only, options.sessions, options.client = "", 2, "smtp-source"
     return options
 
 

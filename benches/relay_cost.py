@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """CPU time that one relayed message costs: mx6, the floor (a relay that does nothing else), and smtp-sink, in one run.
 
-    benches/relay_cost.py [--repeats R] [--messages N] [--sessions N] [--json FILE]     the table
-    benches/relay_cost.py --strace          system calls a message, by name, of mx6 and of the floor
+    benches/relay_cost.py [--repeats R] [--messages N] [--sessions N] [--pipelining auto] [--json FILE]     the table
+    benches/relay_cost.py --strace          system calls a message, by name
     benches/relay_cost.py --idle 10000      user-space memory of a connection that waits after EHLO
 
-Needs the Debian packages postfix (smtp-source, smtp-sink), openssl, util-linux and, for --strace, strace; and release builds:
+Needs root, the Debian packages postfix (smtp-sink), util-linux, iproute2 and, for --strace, strace; and release builds:
 
-    cargo build --release -p mx6 -p mx6-benches
+    cargo build --release -p mx6 -p mx6-benches -p mx6-loadgen
 
 Four servers run side by side, one of them is loaded at a time, all in every round and in another order each round:
 
@@ -17,7 +17,9 @@ Four servers run side by side, one of them is loaded at a time, all in every rou
     discard     mx6 with --deliver discard: the gate without relaying
 
 CPU time is the process's clock (clock_gettime, nanoseconds): all threads, those that ended included. Servers run on the first core, the
-client and the next hop on the second. Names come from a zone file, everything stays on ::1.
+client, the next hop and the name server on the second. All of it is in a network namespace that the script makes: mx6-loadgen sends signed mail of
+many domains from many addresses, and its zone answers the names. With --client smtp-source (Debian's postfix and openssl; no root) it is one
+message of one sender from ::1, names come from a zone file, and nothing is pipelined.
 """
 
 import argparse
@@ -40,6 +42,8 @@ import tempfile
 import time
 
 DOMAIN, SELECTOR, RECIPIENT = "sender.example", "bench", "bob@open.example"
+NAME_SERVER, POPULATION = "127.0.0.1:5300", ["--mix", "both=100", "--sources", "1000", "--domains", "100"]
+IN_NAMESPACE = "MX6_BENCH_IN_NAMESPACE"
 ROWS = [(octets, per_connection) for octets in (4_000, 50_000) for per_connection in (1, 100)]
 
 
@@ -48,9 +52,13 @@ def arguments():
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--messages", type=int, default=3_200, help="messages of each server in each row of a round (default 3200)")
     parser.add_argument("--sessions", type=int, default=16, help="concurrent sessions (default 16)")
+    parser.add_argument("--client", default="mx6-loadgen", choices=["mx6-loadgen", "smtp-source"], help="who sends (default mx6-loadgen)")
+    parser.add_argument("--pipelining", default="off", choices=["off", "auto"], help="of mx6-loadgen (default off, as smtp-source)")
+    parser.add_argument("--warmup", type=int, default=2_000, help="messages before the first round, to fill the caches (default 2000)")
     parser.add_argument("--only", default="floor,mx6,smtp-sink,discard", help="the servers to measure (default: all four)")
     parser.add_argument("--mx6", default="target/release/mx6", help="the binary (default target/release/mx6)")
     parser.add_argument("--floor", default="target/release/mx6-floor", help="the binary (default target/release/mx6-floor)")
+    parser.add_argument("--loadgen", default="target/release/mx6-loadgen", help="the binary (default target/release/mx6-loadgen)")
     parser.add_argument("--json", help="also write every measurement to this file")
     parser.add_argument("--strace", action="store_true", help="count system calls instead")
     parser.add_argument("--idle", type=int, metavar="N", help="measure N idle connections instead")
@@ -66,10 +74,7 @@ class Bench:
         self.folder.chmod(0o755)
         cores = sorted(os.sched_getaffinity(0))
         self.server_core, self.client_core = cores[0], cores[1 % len(cores)]
-        self.key, self.zone = key_and_zone(self.folder)
-        self.mail = {octets: self.folder / f"message-{octets}" for octets in {octets for octets, _ in ROWS}}
-        for octets, path in self.mail.items():
-            path.write_bytes(signed_message(octets, self.key))
+        self.client, self.names = (self.smtp_source, self.one_sender()) if options.client == "smtp-source" else (self.loadgen, self.population())
         next_hop, port = self.sink(self.client_core)
         self.next_hop = f"smtp://[::1]:{port}"
         start = {"floor": self.floor, "mx6": self.mx6, "smtp-sink": lambda: self.sink(self.server_core), "discard": lambda: self.mx6("discard:")}
@@ -93,6 +98,34 @@ class Bench:
             time.sleep(0.02)
         sys.exit(f"{' '.join(command)} does not listen: {pathlib.Path(errors.name).read_text()}")
 
+    def one_sender(self):
+        """Mail and zone for smtp-source; how mx6 is told of the names."""
+        key, zone = key_and_zone(self.folder)
+        self.mail = {octets: self.folder / f"message-{octets}" for octets in {octets for octets, _ in ROWS}}
+        for octets, path in self.mail.items():
+            path.write_bytes(signed_message(octets, key))
+        return ["--zone", zone]
+
+    def population(self):
+        """The zone of mx6-loadgen; how mx6 is told of it."""
+        command = ["taskset", "-c", str(self.client_core), self.options.loadgen, "zone", "--listen", NAME_SERVER, *POPULATION]
+        self.stack.callback(end, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return ["--dns-server", NAME_SERVER]
+
+    def smtp_source(self, port, octets, per_connection, messages):
+        """The command that sends so many messages, or as many as it must, and how many that is."""
+        sessions = self.options.sessions
+        batch = messages if per_connection == 1 else per_connection * sessions
+        reuse = ["-d"] if per_connection > 1 else []
+        return batch, ["smtp-source", "-s", str(sessions), "-m", str(batch), "-f", f"alice@{DOMAIN}", "-t", RECIPIENT, "-M", f"mail.{DOMAIN}",
+                       "-F", self.mail[octets], *reuse, f"inet:[::1]:{port}"]
+
+    def loadgen(self, port, octets, per_connection, messages):
+        """As `smtp_source`. What the replies mean is enough: those of the floor and of smtp-sink have other words."""
+        return messages, [self.options.loadgen, "run", "--target", f"[::1]:{port}", *POPULATION, "--closed", str(self.options.sessions),
+                          "--messages-per-connection", str(per_connection), "--messages", str(messages), "--warmup", "0s", "--body", str(octets),
+                          "--pool", "64", "--pipelining", self.options.pipelining, "--expect", "class"]
+
     def sink(self, core):
         as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
         return self.start(core, ["smtp-sink", *as_nobody, "inet:[::1]:PORT", "4096"])
@@ -102,21 +135,19 @@ class Bench:
 
     def mx6(self, deliver=None):
         return self.start(self.server_core, [
-            *self.mx6_command, "serve", "--hostname", "mx.example", "--listen", "[::1]:PORT", "--cores", "1", "--zone", self.zone,
+            *self.mx6_command, "serve", "--hostname", "mx.example", "--listen", "[::1]:PORT", "--cores", "1", *self.names,
             "--domain", "open.example=accept", "--deliver", deliver or self.next_hop, "--log", self.folder / "decisions-PORT.log",
         ])
 
     def send(self, name, octets, per_connection, messages):
         """Sends at least so many messages to a server; how many it were."""
         _, port = self.servers[name]
-        sessions = self.options.sessions
-        batch = messages if per_connection == 1 else per_connection * sessions
-        command = ["taskset", "-c", str(self.client_core), "smtp-source", "-s", str(sessions), "-m", str(batch), "-f", f"alice@{DOMAIN}",
-                   "-t", RECIPIENT, "-M", f"mail.{DOMAIN}", "-F", self.mail[octets]]
-        command += ["-d"] if per_connection > 1 else []
         sent = 0
         while sent < messages:
-            subprocess.run([*command, f"inet:[::1]:{port}"], check=True)
+            batch, command = self.client(port, octets, per_connection, messages)
+            done = subprocess.run(["taskset", "-c", str(self.client_core), *command], capture_output=True, text=True)
+            if done.returncode != 0:
+                sys.exit(f"{command[0]} failed with {name}: {done.stdout}{done.stderr}")
             sent += batch
         self.sent[name] += sent
         return sent
@@ -131,7 +162,7 @@ class Bench:
     def traced(self, name, octets, per_connection):
         """How often a message makes each system call."""
         process, _ = self.servers[name]
-        self.send(name, octets, 1, 100)
+        self.send(name, octets, 1, self.options.warmup)
         report = self.folder / "strace"
         tracer = subprocess.Popen(["strace", "-f", "-c", "-o", report, "-p", str(process.pid)], stderr=subprocess.PIPE, text=True)
         tracer.stderr.readline()
@@ -147,8 +178,8 @@ class Bench:
         end(process)
         with open(self.folder / f"decisions-{port}.log") as log:
             records = [json.loads(line) for line in log]
-        passed = lambda record: [record["iprev"]["result"], record["spf"]["result"], *(d["result"] for d in record["dkim"]), record["dmarc"]["result"]]
-        return sum(record["rule"] == "accepted" and passed(record) == ["pass"] * 4 for record in records)
+        results = lambda record: {check["result"] for check in (record["iprev"], record["spf"], *record["dkim"])}
+        return sum(record["rule"] == "accepted" and record["dkim"] != [] and results(record) == {"pass"} for record in records)
 
 
 def end(process):
@@ -201,7 +232,7 @@ def table(bench):
     names = list(bench.servers)
     costs = {row: {name: [] for name in names} for row in ROWS}
     for name in names:
-        bench.send(name, *ROWS[0], 200)
+        bench.send(name, *ROWS[0], bench.options.warmup)
     for repeat in range(bench.options.repeats):
         turn = repeat % len(names)
         for row in ROWS:
@@ -274,13 +305,23 @@ def spread(values, form):
     return f"{statistics.median(values):{form}} ({min(values):{form}})" if values else "–"
 
 
+def into_namespace():
+    """Starts the script again in a network namespace where every address of the population is the machine's own."""
+    set_up = 'ip link set lo up && ip -6 route add local 2001:db8::/32 dev lo && exec "$@"'
+    os.environ[IN_NAMESPACE] = "yes"
+    os.execvp("unshare", ["unshare", "--net", "sh", "-c", set_up, "sh", sys.executable, *sys.argv])
+
+
 def main():
     options = arguments()
-    for program in ("smtp-source", "smtp-sink", "openssl", "taskset") + (("strace",) if options.strace else ()):
+    programs = {"smtp-source": ["smtp-source", "openssl"], "mx6-loadgen": ["unshare", "ip", options.loadgen]}[options.client]
+    for program in ["smtp-sink", "taskset", *programs] + ["strace"] * options.strace:
         if not shutil.which(program):
-            sys.exit(f"{program} is missing: apt-get install postfix openssl util-linux strace")
+            sys.exit(f"{program} is missing: cargo build --release -p mx6 -p mx6-benches -p mx6-loadgen; apt-get install postfix openssl util-linux iproute2 strace")
+    if options.client == "mx6-loadgen" and IN_NAMESPACE not in os.environ:
+        into_namespace()
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}; {options.repeats} rounds of "
-          f"{options.messages} messages, {options.sessions} sessions\n")
+          f"{options.messages} messages, {options.sessions} sessions, client {options.client}, pipelining {options.pipelining}\n", flush=True)
     with contextlib.ExitStack() as stack:
         bench = Bench(options, stack)
         (system_calls if options.strace else idle if options.idle else table)(bench)
