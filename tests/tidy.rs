@@ -17,10 +17,13 @@ const PURE: [&str; 4] = ["smtp", "dkim", "spf", "policy"];
 const MAY_BE_UNSAFE: [&str; 2] = ["dkim", "runtime"];
 
 /// A library, and the members that may depend on it. Development dependencies are free.
-const KNOWN_ONLY_TO: [(&str, &[&str]); 4] = [
+const KNOWN_ONLY_TO: [(&str, &[&str]); 7] = [
     ("glommio", &["runtime"]),
+    ("tokio", &["loadgen"]),
+    ("tokio-rustls", &["loadgen"]),
     ("hickory-resolver", &["runtime", "dns"]),
     ("hickory-proto", &["runtime", "dns"]),
+    ("hickory-server", &["loadgen"]),
     ("mail-auth", &["message-auth", "loadgen"]),
 ];
 

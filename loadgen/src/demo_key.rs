@@ -16,14 +16,18 @@ pub(crate) const SELECTOR: &str = "demo";
 
 /// `message` with a DKIM-Signature field in front.
 pub(crate) fn sign(message: &str) -> Result<String> {
-    let key = Ed25519Key::from_seed_and_public_key(DEMO_SEED, &DEMO_PUBLIC).context("the demonstration key")?;
-    let signature = DkimSigner::from_key(key)
+    let signature = DkimSigner::from_key(key()?)
         .domain(DOMAIN)
         .selector(SELECTOR)
         .headers(["From", "To", "Subject", "Date", "Message-ID"])
         .sign(message.as_bytes())
         .context("signing the sample message")?;
     Ok(signature.to_header() + message)
+}
+
+/// The key pair.
+pub(crate) fn key() -> Result<Ed25519Key> {
+    Ed25519Key::from_seed_and_public_key(DEMO_SEED, &DEMO_PUBLIC).context("the demonstration key")
 }
 
 /// The private half: 32 octets that nobody takes for a secret.

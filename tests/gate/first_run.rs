@@ -10,7 +10,7 @@ use crate::harness::zone::workspace;
 use crate::harness::{files, skip};
 
 /// `mx6-loadgen`, built by the cargo that built this test, beside the gate.
-fn loadgen() -> PathBuf {
+pub fn loadgen() -> PathBuf {
     let loadgen = binary().with_file_name("mx6-loadgen");
     let profile = loadgen.parent().unwrap();
     let mut build = Command::new(env!("CARGO"));

@@ -15,6 +15,7 @@ mod durability;
 mod explain;
 mod first_run;
 mod hostile;
+mod loadgen;
 mod maildir;
 mod message_auth;
 mod modes;

@@ -1,0 +1,68 @@
+//! The load generator's whole mix against the gate: a load test that is a correctness test.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::first_run::loadgen;
+use crate::harness::gate::Setup;
+use crate::harness::next_hop::NextHop;
+use crate::harness::process::run;
+use crate::harness::{free_port, until};
+
+/// Runs the mix; what it told, and its measurement.
+fn mix(ptr: &str, args: &[&str]) -> Value {
+    let zone = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let next_hop = NextHop::willing();
+    let gate = Setup::new().dns_servers(&[zone]).next_hops(&[next_hop.address]).args(&["--ptr", ptr]).start();
+    let json = gate.maildir().with_file_name("run.json");
+    let mut command = Command::new(loadgen());
+    command.args(["run", "--proxy", "--target", &gate.proxy.to_string(), "--with-zone", &zone.to_string()]);
+    command.args(["--ptr", ptr, "--pid", &gate.process.id().to_string(), "--pool", "16", "--json"]).arg(&json);
+    let ended = run(command.args(args));
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+    let measurement: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(measurement["wrong"], 0);
+    assert!(measurement["server"]["total"]["cpu_us_per_message"].as_f64().unwrap() > 0.0);
+    let accepted: u64 = replies(&measurement).filter(|reply| reply["reply"].as_str().unwrap().starts_with("250")).map(count).sum();
+    until("the next hop to have seen all", || (next_hop.messages().len() as u64 == accepted).then_some(()));
+    gate.stop();
+    measurement
+}
+
+fn replies(measurement: &Value) -> impl Iterator<Item = &Value> {
+    measurement["replies"].as_array().unwrap().iter()
+}
+
+fn count(reply: &Value) -> u64 {
+    reply["count"].as_u64().unwrap()
+}
+
+/// Every class, refused classes often enough that none is missing by chance.
+const MIX: &str = "spf=20,dkim-rsa=15,dkim-ed25519=10,both=10,neither=9,no-ptr=6,no-fcrdns=6,not-opted-in=6,temperror=6,oversize=6,hostile=6";
+
+#[test]
+fn every_class_gets_its_reply() {
+    for (ptr, args) in [
+        ("exists", &["--closed", "8"][..]),
+        ("exists", &["--closed", "4", "--messages-per-connection", "10", "--body", "mail"]),
+        ("fcrdns", &["--rate", "300", "--pipelining", "off", "--recipients", "2"]),
+    ] {
+        let measurement = mix(ptr, &[&["--messages", "600", "--sources", "2000", "--mix", MIX], args].concat());
+        let mut classes: Vec<&str> = replies(&measurement).map(|reply| reply["class"].as_str().unwrap()).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        assert_eq!(classes.len(), 11, "{classes:?}");
+        assert_eq!(replies(&measurement).map(count).sum::<u64>(), 600, "{args:?}");
+    }
+}
+
+/// With a zone that loses, truncates and fails, nothing but temporary refusals may come in place of the replies expected.
+#[test]
+fn failing_dns_makes_only_temporary_refusals() {
+    let faults = ["--servfail", "5", "--truncate", "30", "--delay-ms", "2", "--jitter-ms", "5"];
+    let measurement = mix("exists", &[&["--messages", "400", "--closed", "8", "--sources", "2000"], &faults[..]].concat());
+    let temporary: u64 = replies(&measurement).filter(|reply| reply["reply"] == "451 4.4.3").map(count).sum();
+    assert!(temporary > 0, "{measurement:#}");
+}
