@@ -1,12 +1,12 @@
 //! SHA-256 of canonicalized bodies, hashed in batches.
 //!
-//! A [`BodyHash`] collects canonical octets in its staging; [`compress`] advances the states of all given hashes over their
-//! whole blocks together. It is the only door to the compression function, so that kernels which work on several states at once can
-//! stand behind it; now it is one state after the other. Padding is FIPS 180-4 §5.1.1.
+//! A [`BodyHash`] collects canonical octets in its staging; [`Kernels::compress`](crate::Kernels::compress) advances the states of all
+//! given hashes over their whole blocks together. Padding is FIPS 180-4 §5.1.1.
 
-use sha2::block_api::compress256;
+use std::cmp::Reverse;
 
 use crate::canonical_body::{BodyCanonicalizer, Canonicalization, Sink};
+use crate::kernels::{Block, INITIAL_STATE, Sha256Job, Sha256Kernels, State};
 use crate::limits::STAGING_OCTETS_MAX;
 
 /// The hash of one body in one canonicalization.
@@ -19,7 +19,7 @@ pub struct BodyHash {
 /// A SHA-256 state and the octets it has not been advanced over.
 #[derive(Debug)]
 struct StagedSha256 {
-    state: [u32; 8],
+    state: State,
     /// At most [`STAGING_OCTETS_MAX`] octets, and the padding.
     staging: Vec<u8>,
     /// All octets pushed, padding not counted.
@@ -69,31 +69,40 @@ impl BodyHash {
         Some(value)
     }
 
-    /// Octets that wait for [`compress`], in whole blocks of 64. Nothing to do for this hash when it is 0.
+    /// Octets that wait for [`Kernels::compress`](crate::Kernels::compress), in whole blocks of 64. Nothing to do for this hash when it is 0.
     #[must_use]
     pub fn staged(&self) -> usize {
         self.digest.staging.len() / BLOCK_OCTETS * BLOCK_OCTETS
     }
 }
 
-/// Advances every hash of the batch over its staged whole blocks, the padding of ended ones included.
-pub fn compress(batch: &mut [&mut BodyHash]) {
+/// Advances every hash of the batch over its staged whole blocks, the padding of ended ones included. Sorts the batch: longest first.
+pub(crate) fn compress(kernels: &Sha256Kernels, batch: &mut [&mut BodyHash]) {
+    batch.sort_unstable_by_key(|hash| Reverse(hash.staged()));
+    kernels.advance(batch.iter_mut().map(|hash| hash.digest.job()));
     for hash in batch {
-        hash.digest.advance();
+        hash.digest.drop_whole_blocks();
     }
 }
 
 impl StagedSha256 {
-    fn advance(&mut self) {
-        let (blocks, rest) = self.staging.as_chunks::<BLOCK_OCTETS>();
-        if blocks.is_empty() {
-            return;
-        }
-        compress256(&mut self.state, blocks);
-        let rest = rest.len();
+    /// What there is to do.
+    fn job(&mut self) -> Sha256Job<'_> {
+        Sha256Job { state: &mut self.state, blocks: self.staging.as_chunks().0 }
+    }
+
+    /// After the state was advanced over them.
+    fn drop_whole_blocks(&mut self) {
+        let rest = self.staging.len() % BLOCK_OCTETS;
         let done = self.staging.len() - rest;
         self.staging.copy_within(done.., 0);
         self.staging.truncate(rest);
+    }
+
+    /// Without a batch.
+    fn advance(&mut self) {
+        Sha256Kernels::PORTABLE.advance([self.job()]);
+        self.drop_whole_blocks();
     }
 
     fn pad(&mut self) {
@@ -122,11 +131,7 @@ impl Sink for StagedSha256 {
     }
 }
 
-const BLOCK_OCTETS: usize = 64;
-
-/// FIPS 180-4 §5.3.3.
-const INITIAL_STATE: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+const BLOCK_OCTETS: usize = size_of::<Block>();
 
 #[cfg(test)]
 mod tests {
@@ -147,7 +152,7 @@ mod tests {
             let mut hash = BodyHash::new(Canonicalization::Simple);
             hash.feed(&body);
             hash.end();
-            compress(&mut [&mut hash]);
+            compress(&Sha256Kernels::PORTABLE, &mut [&mut hash]);
             assert_eq!(hash.value().unwrap(), digest(&SHA256, &body).as_ref(), "{octets}");
             assert_eq!(hash.octets(), octets as u64);
         }
@@ -167,7 +172,7 @@ mod tests {
                 }
             }
             let mut batch: Vec<&mut BodyHash> = hashes.iter_mut().filter(|hash| hash.staged() > 0).collect();
-            compress(&mut batch);
+            compress(&Sha256Kernels::PORTABLE, &mut batch);
             assert!(hashes.iter().all(|hash| hash.staged() == 0 && hash.digest.staging.len() < BLOCK_OCTETS));
         }
         for (hash, body) in hashes.iter().zip(&bodies) {
@@ -185,7 +190,7 @@ mod tests {
         }
         hash.end();
         assert_eq!(hash.value(), None);
-        compress(&mut [&mut hash]);
+        compress(&Sha256Kernels::PORTABLE, &mut [&mut hash]);
         let expected: Vec<u8> = [b'x'; 500_000].into_iter().chain(*b"\r\n").collect();
         assert_eq!(hash.value().unwrap(), digest(&SHA256, &expected).as_ref());
     }
@@ -198,7 +203,7 @@ mod tests {
             let mut hash = BodyHash::new(algorithm);
             hash.end();
             hash.end();
-            compress(&mut [&mut hash]);
+            compress(&Sha256Kernels::PORTABLE, &mut [&mut hash]);
             assert_eq!(hash.value().unwrap(), digest(&SHA256, canonical).as_ref(), "{algorithm:?}");
         }
     }

@@ -9,11 +9,13 @@
 //!    hashes the signed header fields. It owns what it needs: the header may go.
 //! 2. [`Verification::key_names`] are looked up while the body arrives; the records are parsed by [`KeyTxt::parse`] and may be cached.
 //! 3. [`Verification::body`] for each piece of the body, [`Verification::end_of_body`] at its end. Both only canonicalize into
-//!    staging; hashing is done by [`compress`], for all messages of a turn at once.
-//! 4. [`Verification::finish`] with the keys. Hashing that [`compress`] has not done is done there.
+//!    staging; hashing is done by [`Kernels::compress`], for all messages of a turn at once.
+//! 4. [`Verification::finish`] with the keys. Hashing that was not done before is done there.
+//!
+//! [`kernels`] has what is written for certain CPUs; `unsafe` stands only there.
 //!
 //! Which result each cause gives stands in one table: [`Cause`].
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod body_hash;
@@ -22,14 +24,17 @@ mod canonical_header;
 mod cause;
 mod domain;
 mod header;
+#[allow(unsafe_code)]
+pub mod kernels;
 mod key;
 pub mod limits;
 mod signature;
 mod tag_list;
 mod verification;
 
-pub use body_hash::{BodyHash, compress};
+pub use body_hash::BodyHash;
 pub use cause::{Cause, DkimResult};
 pub use header::{Field, Header};
+pub use kernels::Kernels;
 pub use key::KeyTxt;
 pub use verification::{KeyAnswer, SignatureResult, Verification};

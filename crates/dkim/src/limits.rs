@@ -26,6 +26,6 @@ pub const KEY_RECORDS_MAX: usize = 4;
 /// Octets of one key record. A 4096-bit key takes about 750.
 pub const KEY_RECORD_OCTETS_MAX: usize = 8 * 1024;
 
-/// Canonicalized octets of one body stream that may wait for [`crate::compress`]; whole SHA-256 blocks. When they are full, the
+/// Canonicalized octets of one body stream that may wait for [`crate::Kernels::compress`]; whole SHA-256 blocks. When they are full, the
 /// stream hashes by itself.
 pub const STAGING_OCTETS_MAX: usize = 64 * 1024;

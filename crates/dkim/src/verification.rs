@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::body_hash::{BodyHash, compress};
+use crate::body_hash::BodyHash;
 use crate::canonical_body::Canonicalization;
 use crate::canonical_header::SignedFields;
 use crate::cause::{Cause, DkimResult};
 use crate::header::{Field, Header};
+use crate::kernels::Kernels;
 use crate::key::{KeyFinding, KeyTxt, SignatureFacts};
 use crate::limits::{HEADER_SECTION_OCTETS_MAX, SIGNATURE_FIELD_OCTETS_MAX, SIGNATURES_MAX};
 use crate::signature::{Algorithm, Shown, Signature};
@@ -128,7 +129,7 @@ impl Verification {
         }
     }
 
-    /// The hashes to give to [`compress`], at most two; skip those with nothing staged.
+    /// The hashes to give to [`Kernels::compress`], at most two; skip those with nothing staged.
     pub fn body_hashes(&mut self) -> &mut [BodyHash] {
         &mut self.bodies
     }
@@ -138,7 +139,7 @@ impl Verification {
     pub fn finish(&mut self, key: impl Fn(&str) -> KeyAnswer) -> Vec<SignatureResult> {
         self.end_of_body();
         for body in &mut self.bodies {
-            compress(&mut [body]);
+            Kernels::PORTABLE.compress(&mut [body]);
         }
         self.signatures.iter().map(|pending| pending.result(&self.bodies, &key)).collect()
     }

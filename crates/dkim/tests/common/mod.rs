@@ -13,7 +13,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mx6_dkim::{BodyHash, Header, KeyAnswer, KeyTxt, SignatureResult, Verification, compress};
+use mx6_dkim::{BodyHash, Header, Kernels, KeyAnswer, KeyTxt, SignatureResult, Verification};
 
 /// When everything in these tests happens: 2025-06-15T12:00:00Z.
 pub const NOW_UNIX_S: u64 = 1_749_988_800;
@@ -269,10 +269,10 @@ pub fn verify_in_pieces(message: &[u8], zone: &Zone, now_unix_s: u64, piece_octe
         verification.body(piece);
         let mut batch: Vec<&mut BodyHash> =
             verification.body_hashes().iter_mut().filter(|hash| hash.staged() > 0).collect();
-        compress(&mut batch);
+        Kernels::PORTABLE.compress(&mut batch);
     }
     verification.end_of_body();
-    compress(&mut verification.body_hashes().iter_mut().collect::<Vec<_>>());
+    Kernels::PORTABLE.compress(&mut verification.body_hashes().iter_mut().collect::<Vec<_>>());
     verification.finish(|name| {
         assert!(names.iter().any(|each| each == name), "{name} was not announced");
         zone.answer(name)
