@@ -4,6 +4,7 @@
 //! The server is not trusted: whatever it answers is counted, and nothing it does ends the run early.
 
 mod cost;
+mod envelope;
 mod expectation;
 mod hostile;
 mod mail;

@@ -121,12 +121,12 @@ impl Record {
         self.from.is_some_and(|from| intended >= from)
     }
 
-    /// An arrival started. `asked`: when it was to.
-    pub(super) fn arrival(&mut self, asked: Instant, messages: u64) {
+    /// A connection started, and with it a message. `asked`: when it was to. Further messages on it have no time of their own.
+    pub(super) fn arrival(&mut self, asked: Instant) {
         let late_us = us(asked.elapsed());
         self.window.late_us_max = self.window.late_us_max.max(late_us);
         if self.counts(asked) {
-            self.arrivals += messages;
+            self.arrivals += 1;
             self.late_starts += u64::from(late_us > LATE_US);
             self.late_us.saturating_record(late_us);
         }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use fastrand::Rng;
 
+use super::envelope::{Envelope, Offer};
 use super::expectation::{Expected, Outcome};
 use super::hostile::Trick;
 use super::mail::{Message, mailbox};
@@ -21,40 +22,24 @@ use crate::measurement::{StageName, WrongAnswer};
 use crate::population::{Class, Source};
 use crate::zone::sender_domain;
 
-/// What the server offers.
-#[derive(Debug, Default, Clone, Copy)]
-struct Offer {
-    pipelining: bool,
-    starttls: bool,
-    size: Option<u64>,
-}
-
 /// One message of this connection.
-struct Transaction {
-    message: Message,
-    from: String,
-    trick: Option<&'static Trick>,
+pub(super) struct Transaction {
+    pub(super) message: Message,
+    pub(super) from: String,
+    pub(super) trick: Option<&'static Trick>,
     intended: Instant,
-}
-
-/// Where the envelope got to.
-enum Envelope {
-    /// The server wants the message.
-    Data,
-    /// It is decided. `open`: RSET is needed before the next MAIL.
-    Refused { outcome: Outcome, open: bool },
 }
 
 /// A connection and its client.
 pub(super) struct Session<'w> {
     worker: &'w Worker,
-    setup: &'w Setup,
+    pub(super) setup: &'w Setup,
     rng: Rng,
-    source: Source,
+    pub(super) source: Source,
     address: Ipv6Addr,
-    wire: Wire,
-    offer: Offer,
-    reply: Reply,
+    pub(super) wire: Wire,
+    pub(super) offer: Offer,
+    pub(super) reply: Reply,
     marks: Marks,
     /// When it began to connect.
     opened: Instant,
@@ -62,7 +47,7 @@ pub(super) struct Session<'w> {
     since: Instant,
     /// Where it is, for failures.
     stage: StageName,
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     scratch: Vec<u8>,
     octets_counted: u64,
 }
@@ -159,7 +144,7 @@ impl<'w> Session<'w> {
     }
 
     /// Waits for a reply, which belongs to `stage`.
-    async fn reply_to(&mut self, stage: StageName) -> Result<(), Failure> {
+    pub(super) async fn reply_to(&mut self, stage: StageName) -> Result<(), Failure> {
         self.stage = stage;
         self.wire.reply(&mut self.reply).await?;
         self.mark(stage);
@@ -249,38 +234,6 @@ impl<'w> Session<'w> {
         Transaction { message, from: mailbox(&domain), trick, intended }
     }
 
-    /// MAIL, RCPT and DATA, or the command of a trick.
-    fn push_envelope(&mut self, transaction: &Transaction) {
-        if let Some(trick) = transaction.trick.filter(|trick| trick.is_command) {
-            self.out.extend_from_slice(trick.octets);
-            return;
-        }
-        self.push_mail(transaction);
-        for number in 0..self.setup.options.recipients {
-            self.push_rcpt(number);
-        }
-        self.out.extend_from_slice(b"DATA\r\n");
-    }
-
-    fn push_mail(&mut self, transaction: &Transaction) {
-        let _ = write!(self.out, "MAIL FROM:<{}>", transaction.from);
-        if let Some(limit) = self.offer.size {
-            let octets = match self.source.class {
-                Class::Oversize if limit > 0 => limit.saturating_add(1),
-                _ => self.setup.mail.octets(&transaction.message),
-            };
-            let _ = write!(self.out, " SIZE={octets}");
-        }
-        self.out.extend_from_slice(b"\r\n");
-    }
-
-    fn push_rcpt(&mut self, number: u32) {
-        let population = &self.setup.population;
-        let closed = self.source.class == Class::NotOptedIn;
-        let domain = if closed { &population.closed_domain } else { &population.opted_in_domain };
-        let _ = write!(self.out, "RCPT TO:<reader{number}@{domain}>\r\n");
-    }
-
     /// One message, from the replies to its envelope to its own. Its envelope has been sent if the server pipelines. Yields the next one,
     /// whose envelope has been sent too; without one, QUIT has.
     async fn one(
@@ -299,10 +252,11 @@ impl<'w> Session<'w> {
             _ => self.envelope_in_steps(transaction).await?,
         };
         match envelope {
-            Envelope::Data => {
+            Envelope::Data { refused } => {
                 self.send_message(transaction, next.as_ref()).await?;
                 self.reply_to(StageName::Reply).await?;
-                self.record(transaction, started, &self.outcome(StageName::Reply));
+                let outcome = self.worse(transaction, refused, self.outcome(StageName::Reply));
+                self.record(transaction, started, &outcome);
                 if !self.pipelines() && next.is_none() {
                     self.quit().await;
                 }
@@ -315,66 +269,7 @@ impl<'w> Session<'w> {
         Ok(next)
     }
 
-    /// The replies to MAIL, RCPT and DATA, which have all been sent.
-    async fn envelope_replies(&mut self) -> Result<Envelope, Failure> {
-        let mut refused = None;
-        self.reply_to(StageName::Mail).await?;
-        let open = self.note_refusal(StageName::Mail, &mut refused);
-        let mut accepted = 0;
-        for _ in 0..self.setup.options.recipients {
-            match self.reply_to(StageName::Rcpt).await {
-                Ok(()) => accepted += u32::from(self.note_refusal(StageName::Rcpt, &mut refused)),
-                Err(failure) => return closed_after(refused, failure),
-            }
-        }
-        match self.reply_to(StageName::Data).await {
-            Ok(()) => {}
-            Err(failure) => return closed_after(refused, failure),
-        }
-        let data = self.reply.code == 354;
-        match refused {
-            // RFC 2920 §3.1: a server may want the message of nobody; it gets an empty one.
-            Some(outcome) if data && accepted == 0 => {
-                self.wire.send(&[b".\r\n"]).await?;
-                self.wire.reply(&mut self.reply).await?;
-                Ok(Envelope::Refused { outcome, open: false })
-            }
-            Some(outcome) if accepted == 0 => Ok(Envelope::Refused { outcome, open }),
-            _ if data => Ok(Envelope::Data),
-            _ => Ok(Envelope::Refused { outcome: self.outcome(StageName::Data), open }),
-        }
-    }
-
-    /// One command at a time.
-    async fn envelope_in_steps(&mut self, transaction: &Transaction) -> Result<Envelope, Failure> {
-        let mut refused = None;
-        self.out.clear();
-        self.push_mail(transaction);
-        self.send_out().await?;
-        self.reply_to(StageName::Mail).await?;
-        if !self.note_refusal(StageName::Mail, &mut refused) {
-            return Ok(Envelope::Refused { outcome: self.outcome(StageName::Mail), open: false });
-        }
-        let mut accepted = 0;
-        for number in 0..self.setup.options.recipients {
-            self.out.clear();
-            self.push_rcpt(number);
-            self.send_out().await?;
-            self.reply_to(StageName::Rcpt).await?;
-            accepted += u32::from(self.note_refusal(StageName::Rcpt, &mut refused));
-        }
-        if let (Some(outcome), 0) = (refused, accepted) {
-            return Ok(Envelope::Refused { outcome, open: true });
-        }
-        self.wire.send(&[b"DATA\r\n"]).await?;
-        self.reply_to(StageName::Data).await?;
-        if self.reply.code == 354 {
-            return Ok(Envelope::Data);
-        }
-        Ok(Envelope::Refused { outcome: self.outcome(StageName::Data), open: true })
-    }
-
-    async fn send_out(&mut self) -> Result<(), Failure> {
+    pub(super) async fn send_out(&mut self) -> Result<(), Failure> {
         self.wire.send(&[&self.out]).await
     }
 
@@ -422,22 +317,21 @@ impl<'w> Session<'w> {
         let _ = self.wire.send(&[b"QUIT\r\n"]).await;
     }
 
-    /// Keeps the first refusal. True if the reply was none.
-    fn note_refusal(&self, stage: StageName, refused: &mut Option<Outcome>) -> bool {
-        let accepted = self.reply.code / 100 == 2;
-        if !accepted && refused.is_none() {
-            *refused = Some(self.outcome(stage));
-        }
-        accepted
-    }
-
-    fn outcome(&self, stage: StageName) -> Outcome {
+    pub(super) fn outcome(&self, stage: StageName) -> Outcome {
         Outcome { stage, code: self.reply.code, text: self.reply.text.clone() }
     }
 
     fn expected(&self, transaction: &Transaction) -> Expected {
         let sized = self.offer.size.is_some_and(|limit| limit > 0);
         self.setup.expectation.of(self.source, self.address, transaction.trick, sized)
+    }
+
+    /// Of a refusal of some recipients and the reply to the message for the others, the one that is not as expected.
+    fn worse(&self, transaction: &Transaction, refused: Option<Outcome>, end: Outcome) -> Outcome {
+        match refused {
+            Some(refused) if !self.setup.expectation.is_met(&self.expected(transaction), &refused) => refused,
+            _ => end,
+        }
     }
 
     fn record(&mut self, transaction: &Transaction, started: Instant, outcome: &Outcome) {
@@ -479,46 +373,5 @@ impl<'w> Session<'w> {
     }
 }
 
-/// A server may close the connection with its refusal: then that was the answer.
-fn closed_after(refused: Option<Outcome>, failure: Failure) -> Result<Envelope, Failure> {
-    match (refused, failure) {
-        (Some(outcome), Failure::Closed) => Ok(Envelope::Refused { outcome, open: false }),
-        (_, failure) => Err(failure),
-    }
-}
-
-impl Offer {
-    /// The lines of an EHLO reply (RFC 5321 §4.1.1.1).
-    fn of(text: &[u8]) -> Offer {
-        let mut offer = Offer::default();
-        for line in text.split(|octet| *octet == b'\n').skip(1) {
-            let line = String::from_utf8_lossy(line.get(4..).unwrap_or_default()).to_ascii_uppercase();
-            let mut words = line.split_ascii_whitespace();
-            match words.next() {
-                Some("PIPELINING") => offer.pipelining = true,
-                Some("STARTTLS") => offer.starttls = true,
-                Some("SIZE") => offer.size = Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0)),
-                _ => {}
-            }
-        }
-        offer
-    }
-}
-
 /// Nothing depends on the answer.
 const QUIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offers() {
-        let offer = Offer::of(b"250-mx.example\n250-PIPELINING\n250-size 1000\n250-STARTTLS\n250 8BITMIME");
-        assert!(offer.pipelining && offer.starttls && offer.size == Some(1_000));
-        let offer = Offer::of(b"250-PIPELINING.example\n250-SIZE\n250 X");
-        assert!(!offer.pipelining && !offer.starttls && offer.size == Some(0));
-        let offer = Offer::of(b"250 mx.example");
-        assert!(!offer.pipelining && offer.size.is_none());
-    }
-}

@@ -136,7 +136,7 @@ impl Worker {
                 self.recorder.lock().failure("never started: --sessions-max were open", false);
                 continue;
             };
-            self.recorder.lock().arrival(due, u64::from(messages));
+            self.recorder.lock().arrival(due);
             let (worker, rng) = (self.clone(), rng.fork());
             tokio::spawn(async move {
                 worker.session(class, messages, due, rng).await;
@@ -156,7 +156,7 @@ impl Worker {
                 while worker.may_go_on() {
                     let (class, messages) = lots.draw(&mut rng);
                     let now = Instant::now();
-                    worker.recorder.lock().arrival(now, u64::from(messages));
+                    worker.recorder.lock().arrival(now);
                     if !worker.session(class, messages, now, rng.fork()).await {
                         tokio::time::sleep(AFTER_FAILURE).await;
                     }

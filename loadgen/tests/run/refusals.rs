@@ -40,6 +40,34 @@ fn wrong_answers_are_counted_and_shown() {
     }
 }
 
+/// Each recipient has its own reply: one that is refused among others that are taken is wrong, and so is one that is taken.
+#[test]
+fn every_recipient_counts() {
+    for (script, class, stage) in [
+        (Script { first_rcpt: Some("550 5.1.1 No."), ..Script::default() }, "spf", "rcpt"),
+        (Script { first_rcpt: Some("550 5.2.1 No."), ..Script::default() }, "not-opted-in", "reply"),
+    ] {
+        for pipelining in ["auto", "off"] {
+            let server = Server::start(script.clone());
+            let plan = [
+                "--closed",
+                "1",
+                "--messages",
+                "5",
+                "--no-bind",
+                "--recipients",
+                "3",
+                "--mix",
+                &format!("{class}=100"),
+            ];
+            let (output, measurement) =
+                run(server.address, &[&plan[..], &["--pipelining", pipelining, "--expect", "class"]].concat());
+            assert_eq!(measurement["wrong"], 5, "{class}: {}", told(&output));
+            assert_eq!(measurement["wrong_samples"][0]["stage"], stage, "{class}: {}", told(&output));
+        }
+    }
+}
+
 /// What a server takes for less: any refusal, any reply.
 #[test]
 fn less_can_be_expected() {

@@ -13,6 +13,8 @@ pub(crate) struct Script {
     pub(crate) mail: &'static str,
     /// To RCPT.
     pub(crate) rcpt: &'static str,
+    /// To the first RCPT of a transaction, if other than that.
+    pub(crate) first_rcpt: Option<&'static str>,
     /// To the message.
     pub(crate) end: &'static str,
 }
@@ -23,6 +25,7 @@ impl Default for Script {
             ehlo: "250-test.example\r\n250-PIPELINING\r\n250 SIZE 1000000",
             mail: "250 2.1.0 Ok",
             rcpt: "250 2.1.5 Ok",
+            first_rcpt: None,
             end: "250 2.0.0 Ok",
         }
     }
@@ -64,7 +67,7 @@ fn converse(stream: &TcpStream, script: &Script, stall: &RwLock<()>, seen: &Mute
         { stream }.write_all(format!("{reply}\r\n").as_bytes()).ok()
     };
     say("220 test.example ESMTP")?;
-    let mut in_message = false;
+    let (mut in_message, mut first_rcpt) = (false, None);
     loop {
         let mut line = Vec::new();
         if lines.read_until(b'\n', &mut line).ok()? == 0 {
@@ -82,8 +85,11 @@ fn converse(stream: &TcpStream, script: &Script, stall: &RwLock<()>, seen: &Mute
         seen.lock().unwrap().push(line);
         match verb.as_str() {
             "EHLO" => say(script.ehlo)?,
-            "MAIL" => say(script.mail)?,
-            "RCPT" => say(script.rcpt)?,
+            "MAIL" => {
+                first_rcpt = script.first_rcpt;
+                say(script.mail)?;
+            }
+            "RCPT" => say(first_rcpt.take().unwrap_or(script.rcpt))?,
             "DATA" if script.rcpt.starts_with('2') && script.mail.starts_with('2') => {
                 in_message = true;
                 say("354 go on")?;
