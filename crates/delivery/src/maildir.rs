@@ -1,39 +1,60 @@
 //! Delivery into a Maildir (cr.yp.to/proto/maildir.html): one copy for each recipient, all of them durable before the 250.
 //!
 //! The order, all off the shard's thread: each copy is written to `tmp/` and fsynced; then each is renamed into `new/`, by a rename that
-//! replaces nothing; then `new/` is fsynced. Whatever fails before the last step removes what was made, and the reply is 4xx. A failed fsync
-//! is never retried: after it the kernel may call lost pages clean.
+//! replaces nothing; then `new/` is fsynced, once for all messages of the shard that wait for it ([`groups`]). Whatever fails before the
+//! last step removes what was made, and the reply is 4xx. A failed fsync is never retried: after it the kernel may call lost pages clean.
 //!
 //! A crash leaves at most files in `tmp/`, which no reader looks at, and the copies that were renamed before it: whole, durable or gone,
 //! and never answered with 250. The client tries again then, so between the first rename and the reply a crash can make a second copy,
 //! but cannot lose one.
 
 mod content;
+mod groups;
 mod store;
 
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use mx6_runtime::{Deadline, blocking, deadline};
+use mx6_runtime::{Deadline, answer, begin_blocking, deadline};
 use mx6_smtp::{EnhancedCode, Outcome, Reply};
 
+use self::groups::Groups;
 use crate::storage::storage_reply;
 use crate::{Message, Stage};
+
+/// The Maildir as one shard delivers into it.
+#[derive(Debug)]
+pub(crate) struct Maildir {
+    dir: Arc<Path>,
+    hostname: Arc<str>,
+    groups: Arc<Groups>,
+}
+
+impl Maildir {
+    pub(crate) fn new(dir: &Path, hostname: &str) -> Maildir {
+        Maildir { dir: dir.into(), hostname: hostname.into(), groups: Groups::new(dir, store::Disk::REAL) }
+    }
+
+    /// How often `new/` was fsynced, and for how many messages.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        self.groups.counted()
+    }
+}
 
 /// One message for a Maildir: its recipients so far.
 #[derive(Debug)]
 pub(crate) struct MaildirTransaction {
-    dir: Arc<Path>,
-    hostname: Arc<str>,
+    maildir: Rc<Maildir>,
     reverse_path: String,
     recipients: Vec<String>,
 }
 
 impl MaildirTransaction {
-    pub(crate) fn new(dir: Arc<Path>, hostname: Arc<str>, reverse_path: String) -> MaildirTransaction {
-        MaildirTransaction { dir, hostname, reverse_path, recipients: Vec::new() }
+    pub(crate) fn new(maildir: Rc<Maildir>, reverse_path: String) -> MaildirTransaction {
+        MaildirTransaction { maildir, reverse_path, recipients: Vec::new() }
     }
 
     pub(crate) fn rcpt(&mut self, forward_path: &str) -> Outcome {
@@ -49,14 +70,17 @@ impl MaildirTransaction {
         };
         let phase = Arc::new(Phase::default());
         let job = store::Job {
-            dir: self.dir.clone(),
-            hostname: self.hostname.clone(),
+            dir: self.maildir.dir.clone(),
+            hostname: self.maildir.hostname.clone(),
             reverse_path: std::mem::take(&mut self.reverse_path),
             recipients: std::mem::take(&mut self.recipients),
             content,
             phase: phase.clone(),
         };
-        match deadline(until, blocking(move || store::store(&job, &store::Disk::REAL))).await {
+        let (answer, answered) = answer();
+        let groups = self.maildir.groups.clone();
+        begin_blocking(move || store::deliver(job, &groups, answer));
+        match deadline(until, answered).await.map(|told| told.unwrap_or_else(|| Err(ended_midway()))) {
             Some(Ok(name)) => {
                 let text = format!("OK: stored as {name}");
                 (Outcome::Accepted(Reply::new(250, Some(EnhancedCode(2, 0, 0)), text)), Stage::EndOfData)
@@ -92,6 +116,11 @@ impl Phase {
 const WRITING: u8 = 0;
 const PUBLISHING: u8 = 1;
 const GIVEN_UP: u8 = 2;
+
+/// A thread panicked; what it had made was removed.
+fn ended_midway() -> io::Error {
+    io::Error::other("the delivery ended midway")
+}
 
 const TOO_SLOW: Reply =
     Reply::fixed(451, EnhancedCode(4, 3, 0), "Message could not be stored in time, try again later.");

@@ -202,6 +202,8 @@ impl NextHops {
             connections_failed: self.counters.failed.get(),
             replays: self.counters.replays.get(),
             outcomes_unknown: self.counters.unknown.get(),
+            maildir_groups: 0,
+            maildir_members: 0,
             connections_open: self.hosts.iter().map(Host::open).sum(),
             connections_idle: self.hosts.iter().map(Host::idle).sum(),
         }

@@ -1,7 +1,6 @@
 //! The door of this crate: delivery of a shard, and a mail transaction on its way.
 
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use mx6_runtime::Deadline;
 use mx6_smtp::client::Extensions;
 use mx6_smtp::{EnhancedCode, Outcome, Reply};
 
-use crate::maildir::{MaildirTransaction, prepare};
+use crate::maildir::{Maildir, MaildirTransaction, prepare};
 use crate::next_hop::{NextHops, SmtpTransaction};
 use crate::{DeliveryConfig, Message, Route, Stage, Target};
 
@@ -22,7 +21,7 @@ pub struct Delivery {
 #[derive(Debug, Clone)]
 enum Place {
     Smtp(Rc<NextHops>),
-    Maildir { dir: Arc<Path>, hostname: Arc<str> },
+    Maildir(Rc<Maildir>),
     Discard,
 }
 
@@ -32,7 +31,7 @@ impl Delivery {
     pub fn new(target: &Target, config: DeliveryConfig) -> Delivery {
         let place = match target {
             Target::Smtp(next_hops) => Place::Smtp(Rc::new(NextHops::new(next_hops, config))),
-            Target::Maildir(dir) => Place::Maildir { dir: dir.as_path().into(), hostname: config.hostname.into() },
+            Target::Maildir(dir) => Place::Maildir(Rc::new(Maildir::new(dir, &config.hostname))),
             Target::Discard => Place::Discard,
         };
         Delivery { place }
@@ -46,7 +45,7 @@ impl Delivery {
                 next_hops.probe().await;
                 next_hops.size_max()
             }
-            Place::Maildir { .. } | Place::Discard => None,
+            Place::Maildir(_) | Place::Discard => None,
         }
     }
 
@@ -55,7 +54,7 @@ impl Delivery {
     pub async fn probe(&self) -> Vec<Probe> {
         match &self.place {
             Place::Smtp(next_hops) => next_hops.probe().await,
-            Place::Maildir { .. } | Place::Discard => Vec::new(),
+            Place::Maildir(_) | Place::Discard => Vec::new(),
         }
     }
 
@@ -64,9 +63,7 @@ impl Delivery {
     pub fn begin(&self, sender: Sender) -> Transaction {
         let way = match &self.place {
             Place::Smtp(next_hops) => Way::Smtp(Box::new(SmtpTransaction::new(next_hops.clone(), sender))),
-            Place::Maildir { dir, hostname } => {
-                Way::Maildir(MaildirTransaction::new(dir.clone(), hostname.clone(), sender.reverse_path))
-            }
+            Place::Maildir(maildir) => Way::Maildir(MaildirTransaction::new(maildir.clone(), sender.reverse_path)),
             Place::Discard => Way::Discard,
         };
         Transaction { way, route: Route::default() }
@@ -85,7 +82,11 @@ impl Delivery {
     pub fn counters(&self) -> Counters {
         match &self.place {
             Place::Smtp(next_hops) => next_hops.counters(),
-            Place::Maildir { .. } | Place::Discard => Counters::default(),
+            Place::Maildir(maildir) => {
+                let (maildir_groups, maildir_members) = maildir.counted();
+                Counters { maildir_groups, maildir_members, ..Counters::default() }
+            }
+            Place::Discard => Counters::default(),
         }
     }
 }
@@ -205,6 +206,10 @@ pub struct Counters {
     pub replays: u64,
     /// Messages whose outcome is unknown.
     pub outcomes_unknown: u64,
+    /// Times a Maildir's `new/` was fsynced.
+    pub maildir_groups: u64,
+    /// Messages that those fsyncs made durable, or did not: the mean of a group is this by [`Counters::maildir_groups`].
+    pub maildir_members: u64,
     /// Open now, in use or idle.
     pub connections_open: usize,
     /// Idle now.

@@ -3,14 +3,13 @@
 //! The threads are the process's, not a shard's: at most [`BLOCKING_THREADS_MAX`], started when first needed, not pinned, and
 //! kept. glommio's own pool is one thread per executor pinned to the executor's core, which makes every fsync of a shard wait for
 //! the one before it, and a job that waits for another job never end. Here jobs are started in order and up to the
-//! maximum at once; still, a job must not wait for another job.
+//! maximum at once; still, a job must not wait for another job. It may leave its [`Answer`] to another and end.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use rustix::thread::CpuSet;
 
@@ -25,29 +24,71 @@ pub const BLOCKING_THREADS_MAX: usize = 32;
 /// # Panics
 /// When `f` panics, with its payload; and when not a single thread could be started.
 pub async fn blocking<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
-    let answer = Arc::new(Mutex::new(Answer { result: None, waker: None }));
-    let theirs = answer.clone();
+    let (answer, answered) = answer();
+    begin_blocking(move || answer.give(catch_unwind(AssertUnwindSafe(f))));
+    match answered.await {
+        Some(Ok(result)) => result,
+        Some(Err(payload)) => resume_unwind(payload),
+        None => resume_unwind(Box::new("a blocking job ended without an answer")),
+    }
+}
+
+/// Runs `f` as [`blocking`] does; nobody waits for it. What it has to say goes through an [`Answer`] that it was given or that it
+/// hands on to another job. A panic of `f` ends `f` alone and drops what it holds.
+///
+/// # Panics
+/// When not a single thread could be started.
+pub fn begin_blocking(f: impl FnOnce() + Send + 'static) {
     pool().submit(Box::new(move || {
-        let result = catch_unwind(AssertUnwindSafe(f));
-        let mut answer = lock(&theirs);
-        answer.result = Some(result);
-        if let Some(waker) = answer.waker.take() {
-            drop(answer);
+        // Answers that it held are dropped with it: whoever waits for them hears it.
+        let _ = catch_unwind(AssertUnwindSafe(f));
+    }));
+}
+
+/// A promise of one value from a thread to a task, and the future of it.
+#[must_use]
+pub fn answer<R: Send>() -> (Answer<R>, Answered<R>) {
+    let slot = Arc::new(Mutex::new(Slot { result: None, waker: None, is_over: false }));
+    (Answer(slot.clone()), Answered(slot))
+}
+
+/// The promise; see [`answer`].
+#[derive(Debug)]
+pub struct Answer<R>(Arc<Mutex<Slot<R>>>);
+
+impl<R> Answer<R> {
+    /// Keeps the promise.
+    pub fn give(self, result: R) {
+        lock(&self.0).result = Some(result);
+    }
+}
+
+impl<R> Drop for Answer<R> {
+    fn drop(&mut self) {
+        let mut slot = lock(&self.0);
+        slot.is_over = true;
+        if let Some(waker) = slot.waker.take() {
+            drop(slot);
             waker.wake();
         }
-    }));
-    let result = poll_fn(|cx| {
-        let mut answer = lock(&answer);
-        match answer.result.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                answer.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+    }
+}
+
+/// Resolves to what was given, or to none when the promise was dropped. May be dropped at any time.
+#[derive(Debug)]
+pub struct Answered<R>(Arc<Mutex<Slot<R>>>);
+
+impl<R> Future for Answered<R> {
+    type Output = Option<R>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<R>> {
+        let mut slot = lock(&self.0);
+        if slot.is_over {
+            return Poll::Ready(slot.result.take());
         }
-    })
-    .await;
-    result.unwrap_or_else(|payload| resume_unwind(payload))
+        slot.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
 }
 
 /// Jobs that wait for a thread now.
@@ -62,9 +103,12 @@ pub(crate) fn remember_cpu_set() {
     CPU_SET.get_or_init(|| rustix::thread::sched_getaffinity(None).ok());
 }
 
-struct Answer<R> {
-    result: Option<Result<R, Box<dyn Any + Send>>>,
+#[derive(Debug)]
+struct Slot<R> {
+    result: Option<R>,
     waker: Option<Waker>,
+    /// The promise was kept or dropped.
+    is_over: bool,
 }
 
 type Job = Box<dyn FnOnce() + Send>;

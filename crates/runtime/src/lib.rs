@@ -28,11 +28,11 @@ mod stream;
 mod task;
 mod time;
 
-pub use blocking::{BLOCKING_THREADS_MAX, blocking, blocking_queued};
+pub use blocking::{Answer, Answered, BLOCKING_THREADS_MAX, answer, begin_blocking, blocking, blocking_queued};
 pub use cores::{Cores, CoresError};
 pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, UdpConnection};
 pub use listener::{Listener, ListenerCloser, accept_is_fatal, accept_is_starved};
-pub use preflight::{IoUringRefusal, Preflight, preflight};
+pub use preflight::{IoUringRefusal, Preflight, preflight, probe_io_uring};
 pub use shards::{ShardError, ShardId, run_local, run_shards};
 pub use stop::{StopFlag, Stopped, WaitList};
 pub use stream::Stream;

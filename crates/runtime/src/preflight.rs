@@ -169,7 +169,11 @@ fn may_lock_freely() -> bool {
     initial && effective.is_some_and(|capabilities| capabilities >> CAP_IPC_LOCK & 1 == 1)
 }
 
-fn probe_io_uring() -> Result<(), IoUringRefusal> {
+/// Tries whether io_uring can be set up by this process; nothing is left behind.
+///
+/// # Errors
+/// Who refuses it.
+pub fn probe_io_uring() -> Result<(), IoUringRefusal> {
     let mut parameters = [0_u64; IO_URING_PARAMS_OCTETS / 8];
     // SAFETY: the structure of io_uring_setup(2) is 120 octets, all zero is valid, and the kernel writes no more than that.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1_u32, parameters.as_mut_ptr()) };

@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use mx6_runtime::Answer;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::Phase;
 use super::content::Content;
+use super::groups::{Entry, Groups};
 
 /// One message and its recipients.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Job {
 }
 
 /// The calls whose failure decides what may be said.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Disk {
     pub(crate) sync: fn(&File) -> io::Result<()>,
     pub(crate) rename: fn(&Path, &Path) -> io::Result<()>,
@@ -38,8 +41,38 @@ impl Disk {
     pub(crate) const REAL: Disk = Disk { sync: File::sync_all, rename: rename_to_nothing };
 }
 
-/// Stores one copy for each recipient and returns the first one's name. On an error nothing of it is left.
-pub(crate) fn store(job: &Job, disk: &Disk) -> io::Result<String> {
+/// Stores one copy for each recipient; the answer is the first one's name, given by the group whose sync makes them durable. On an
+/// error nothing of it is left.
+pub(crate) fn deliver(job: Job, groups: &Arc<Groups>, answer: Answer<io::Result<String>>) {
+    let stored = store(&job, groups);
+    // This thread may go on to sync for others: it must not hold the body meanwhile.
+    drop(job);
+    match stored {
+        Ok(stored) => groups.join(stored, answer),
+        Err(error) => answer.give(Err(error)),
+    }
+}
+
+/// Copies that are visible and not yet durable: removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    // Before the entry, so that the copies are gone when it ends.
+    copies: Copies,
+    pub(super) entry: Entry,
+    first_name: String,
+}
+
+impl Stored {
+    /// They are durable; the first one's name.
+    pub(super) fn keep(mut self) -> String {
+        self.copies.made.clear();
+        std::mem::take(&mut self.first_name)
+    }
+}
+
+/// All steps before the sync of the directory.
+fn store(job: &Job, groups: &Arc<Groups>) -> io::Result<Stored> {
+    let disk = &groups.disk;
     let mut copies = Copies { made: Vec::with_capacity(job.recipients.len()) };
     for recipient in &job.recipients {
         let (path, file) = create(&job.dir, &job.hostname, disk)?;
@@ -47,20 +80,18 @@ pub(crate) fn store(job: &Job, disk: &Disk) -> io::Result<String> {
         write(&file, job, recipient)?;
         (disk.sync)(&file)?;
     }
+    let entry = groups.enter()?;
     if !job.phase.publish() {
         return Err(io::ErrorKind::TimedOut.into());
     }
-    let new = job.dir.join("new");
-    let new_directory = File::open(&new)?;
     let mut first_name = None;
     for path in &mut copies.made {
-        let (name, visible) = publish(path, &new, &job.hostname, disk)?;
+        let (name, visible) = publish(path, groups.folder(), &job.hostname, disk)?;
         *path = visible;
         first_name.get_or_insert(name);
     }
-    (disk.sync)(&new_directory)?;
-    copies.made.clear();
-    first_name.ok_or_else(|| io::Error::other("a message without recipients"))
+    let first_name = first_name.ok_or_else(|| io::Error::other("a message without recipients"))?;
+    Ok(Stored { copies, entry, first_name })
 }
 
 /// The directories `tmp`, `new` and `cur` of a Maildir and those above them, made and made durable where they are not there yet.
@@ -85,6 +116,7 @@ fn here(path: &Path) -> &Path {
 }
 
 /// Files to remove should the delivery fail: in `tmp/` first, in `new/` once renamed.
+#[derive(Debug)]
 struct Copies {
     made: Vec<PathBuf>,
 }

@@ -157,3 +157,91 @@ fn the_kernel_is_asked_in_the_right_order() {
         .collect();
     assert_eq!(steps, ["fsync copy", "fsync copy", "rename", "rename", "fsync new", "250"], "{trace}");
 }
+
+/// Messages at the same time in [`no_message_is_told_before_a_sync_that_began_after_its_rename`].
+const TOGETHER: usize = 16;
+
+/// The work of [`no_message_is_told_before_a_sync_that_began_after_its_rename`], run by it under strace; nothing by itself.
+#[test]
+fn traced_deliveries_together() {
+    let Ok(dir) = std::env::var("MX6_TRACED_TOGETHER") else { return };
+    run_local(async move || {
+        let target = maildir(Path::new(&dir));
+        target.prepare().unwrap();
+        let delivery = Delivery::new(&target, config());
+        let one = async |_| {
+            for _ in 0..4 {
+                let mut transaction = delivery.begin(support::sender());
+                transaction.rcpt("a@x").await;
+                let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(20))).await;
+                let reply = outcome.reply().to_string();
+                let name = reply.strip_prefix("250 2.0.0 OK: stored as ").unwrap();
+                // Stands for the 250 in the trace.
+                let _ = std::fs::metadata(format!("/the/250/of/{name}"));
+            }
+        };
+        futures_util::future::join_all((0..TOGETHER).map(one)).await;
+        let counters = delivery.counters();
+        assert_eq!(counters.maildir_members, 4 * TOGETHER as u64);
+        assert!((1..counters.maildir_members).contains(&counters.maildir_groups), "{counters:?}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn no_message_is_told_before_a_sync_that_began_after_its_rename() {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, trace) = (root.path().join("mail"), root.path().join("trace"));
+    let output = Command::new("strace")
+        .args(["-f", "-y", "-s", "300", "-e", "trace=fsync,rename,renameat,renameat2,stat,statx,newfstatat", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "maildir::traced_deliveries_together"])
+        .env("MX6_TRACED_TOGETHER", &dir)
+        .output();
+    let Ok(output) = output else {
+        println!("SKIPPED: strace is not installed");
+        return;
+    };
+    let trace = std::fs::read_to_string(&trace).unwrap_or_default();
+    if !output.status.success() && trace.is_empty() {
+        println!("SKIPPED: strace may not trace here");
+        return;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let lines: Vec<&str> = trace.lines().collect();
+    let told: Vec<(usize, &str)> = lines
+        .iter()
+        .enumerate()
+        .filter_map(|(at, line)| Some((at, line.split("/the/250/of/").nth(1)?.split('"').next()?)))
+        .collect();
+    assert_eq!(told.len(), 4 * TOGETHER);
+    let new = format!("{}/new>", dir.display());
+    let syncs: Vec<(usize, usize)> = (0..lines.len())
+        .filter(|&at| lines[at].contains("fsync(") && lines[at].contains(&new))
+        .map(|at| (at, returned(&lines, at)))
+        .collect();
+    for (told, name) in told {
+        let at = lines.iter().position(|line| line.contains("rename") && line.contains(name)).expect(name);
+        let renamed = returned(&lines, at);
+        let copy = format!("tmp/{name}>");
+        let synced = lines.iter().position(|line| line.contains("fsync(") && line.contains(&copy)).expect(name);
+        assert!(returned(&lines, synced) < at, "{name} was renamed before its own sync:\n{trace}");
+        let covered = syncs.iter().any(|&(begin, end)| renamed < begin && end < told);
+        assert!(covered, "no sync of new/ between the rename of {name} and its 250:\n{trace}");
+    }
+    println!("{} messages, {} syncs of new/", 4 * TOGETHER, syncs.len());
+}
+
+/// Where the call that begins at a line has returned 0: strace cuts it in two when another thread comes between.
+fn returned(lines: &[&str], at: usize) -> usize {
+    let end = if lines[at].contains("<unfinished ...>") {
+        let thread = lines[at].split(' ').next().unwrap();
+        let resumed = |line: &&str| line.split(' ').next() == Some(thread) && line.contains(" resumed>");
+        at + lines[at..].iter().position(resumed).expect("the end of the call")
+    } else {
+        at
+    };
+    assert!(lines[end].trim_end().ends_with("= 0"), "{}", lines[end]);
+    end
+}

@@ -1,6 +1,9 @@
 use super::*;
 use crate::{Body, Message};
+use futures_util::FutureExt;
+use mx6_runtime::{Answered, answer};
 use std::collections::HashSet;
+use std::os::fd::AsRawFd;
 
 #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 fn job(dir: &Path, recipients: &[&str]) -> Job {
@@ -18,6 +21,26 @@ fn job(dir: &Path, recipients: &[&str]) -> Job {
     }
 }
 
+/// Begins to deliver on this thread; the answer is there when no other thread is syncing.
+fn begin(job: Job, groups: &Arc<Groups>) -> Answered<io::Result<String>> {
+    let (answer, answered) = answer();
+    deliver(job, groups, answer);
+    answered
+}
+
+/// Delivers a lone message.
+fn delivered(job: Job, disk: Disk) -> io::Result<String> {
+    let groups = Groups::new(&job.dir, disk);
+    let answered = begin(job, &groups);
+    assert!(groups.is_closed());
+    told(answered).unwrap()
+}
+
+/// What was answered; none when the answer was broken.
+fn told(answered: Answered<io::Result<String>>) -> Option<io::Result<String>> {
+    answered.now_or_never().expect("no answer yet")
+}
+
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -28,7 +51,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn one_copy_for_each_recipient() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("deep/mail");
-    let name = store(&job(&dir, &["a@here.example", "b@here.example"]), &Disk::REAL).unwrap();
+    let name = delivered(job(&dir, &["a@here.example", "b@here.example"]), Disk::REAL).unwrap();
     assert!(name.ends_with(".mx.example"));
     assert!(files(&dir.join("tmp")).is_empty() && files(&dir.join("cur")).is_empty());
     let mut contents: Vec<String> =
@@ -63,7 +86,7 @@ fn a_fault_leaves_nothing_visible() {
     for (what, disk, code) in cases {
         let root = tempfile::tempdir().unwrap();
         make_directories(root.path(), &Disk::REAL).unwrap();
-        let error = store(&job(root.path(), &["a@b", "c@d", "e@f"]), &disk).unwrap_err();
+        let error = delivered(job(root.path(), &["a@b", "c@d", "e@f"]), disk).unwrap_err();
         assert_eq!(crate::storage_reply(&error).code, code, "{what}");
         for place in ["tmp", "new", "cur"] {
             assert!(files(&root.path().join(place)).is_empty(), "{what} left a file in {place}/");
@@ -76,7 +99,7 @@ fn after_the_deadline_nothing_becomes_visible() {
     let root = tempfile::tempdir().unwrap();
     let job = job(root.path(), &["a@b"]);
     assert!(job.phase.give_up());
-    assert_eq!(store(&job, &Disk::REAL).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(delivered(job, Disk::REAL).unwrap_err().kind(), io::ErrorKind::TimedOut);
     assert!(files(&root.path().join("new")).is_empty() && files(&root.path().join("tmp")).is_empty());
     let phase = Phase::default();
     assert!(phase.publish() && !phase.give_up());
@@ -126,9 +149,141 @@ fn a_full_disk_is_452() {
     body.append(&b"line\r\n".repeat(15_000));
     let message = Message { added: Vec::new(), header: b"\r\n".to_vec(), leave_out: Vec::new(), body };
     let job = Job { content: Content::of(&message).unwrap(), ..job(root.path(), &["a@b", "c@d"]) };
-    let result = store(&job, &Disk::REAL);
+    let result = delivered(job, Disk::REAL);
     let left: usize = ["tmp", "new"].iter().map(|place| files(&root.path().join(place)).len()).sum();
     assert!(mount(&["umount"]));
     assert_eq!(crate::storage_reply(&result.unwrap_err()).code, 452);
     assert_eq!(left, 0);
+}
+
+/// A disk that is told what to do by files beside `new/`: `hold` keeps a sync of the folder waiting, `fail` and `panic` say once how it ends.
+/// A copy for `bad@` finds no room.
+const STAGED: Disk = Disk { sync: staged_sync, rename: staged_rename };
+
+fn staged_sync(file: &File) -> io::Result<()> {
+    if !file.metadata()?.is_dir() {
+        return file.sync_all();
+    }
+    let dir = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?.parent().unwrap().to_owned();
+    while dir.join("hold").exists() {
+        std::thread::yield_now();
+    }
+    if fs::remove_file(dir.join("fail")).is_ok() {
+        return Err(Errno::IO.into());
+    }
+    assert!(fs::remove_file(dir.join("panic")).is_err(), "the disk panics");
+    file.sync_all()
+}
+
+fn staged_rename(from: &Path, to: &Path) -> io::Result<()> {
+    if fs::read_to_string(from)?.contains("Delivered-To: bad@") {
+        Err(Errno::NOSPC.into())
+    } else {
+        rename_to_nothing(from, to)
+    }
+}
+
+/// A Maildir in whose `new/` a first message is being synced, and is kept waiting.
+struct Stage {
+    root: tempfile::TempDir,
+    groups: Arc<Groups>,
+    first: std::thread::JoinHandle<Option<io::Result<String>>>,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let root = tempfile::tempdir().unwrap();
+        make_directories(root.path(), &Disk::REAL).unwrap();
+        fs::write(root.path().join("hold"), "").unwrap();
+        let groups = Groups::new(root.path(), STAGED);
+        let (job, theirs) = (job(root.path(), &["first@x"]), groups.clone());
+        let first = std::thread::spawn(move || told(begin(job, &theirs)));
+        while groups.counted() != (1, 1) {
+            std::thread::yield_now();
+        }
+        Stage { root, groups, first }
+    }
+
+    fn say(&self, word: &str) {
+        fs::write(self.root.path().join(word), "").unwrap();
+    }
+
+    fn begin(&self, recipients: &[&str]) -> Answered<io::Result<String>> {
+        begin(job(self.root.path(), recipients), &self.groups)
+    }
+
+    /// Lets the syncs go on; what the first message was told.
+    fn release(self) -> (tempfile::TempDir, Arc<Groups>, Option<io::Result<String>>) {
+        fs::remove_file(self.root.path().join("hold")).unwrap();
+        (self.root, self.groups, self.first.join().unwrap())
+    }
+}
+
+fn left(root: &Path) -> (usize, usize) {
+    (files(&root.join("tmp")).len(), files(&root.join("new")).len())
+}
+
+#[test]
+fn who_arrives_during_a_sync_shares_the_next() {
+    let stage = Stage::new();
+    let mut waiting: Vec<_> = (0..3).map(|_| stage.begin(&["a@x", "b@x"])).collect();
+    let bad = told(stage.begin(&["c@x", "bad@x"])).unwrap().unwrap_err();
+    assert_eq!(crate::storage_reply(&bad).code, 452, "a fault of one message is answered at once and to it alone");
+    waiting.push(stage.begin(&["d@x"]));
+    assert_eq!((stage.groups.waiting(), left(stage.root.path())), (4, (0, 8)));
+    let (root, groups, first) = stage.release();
+    first.unwrap().unwrap();
+    for answered in waiting {
+        let name = told(answered).unwrap().unwrap();
+        assert!(root.path().join("new").join(name).is_file());
+    }
+    assert_eq!((groups.counted(), left(root.path())), ((2, 5), (0, 8)));
+    assert!(groups.is_closed());
+}
+
+#[test]
+fn a_failed_sync_fails_all_whose_renames_it_may_have_lost() {
+    let stage = Stage::new();
+    let waiting: Vec<_> = (0..3).map(|_| stage.begin(&["a@x", "b@x"])).collect();
+    // Has renamed, and has not joined yet.
+    let renamed = store(&job(stage.root.path(), &["late@x"]), &stage.groups).unwrap();
+    stage.say("fail");
+    let (root, groups, first) = stage.release();
+    assert_eq!(crate::storage_reply(&first.unwrap().unwrap_err()).code, 451);
+    for answered in waiting {
+        assert_eq!(crate::storage_reply(&told(answered).unwrap().unwrap_err()).code, 451);
+    }
+    let (answer, answered) = answer();
+    groups.join(renamed, answer);
+    assert_eq!(crate::storage_reply(&told(answered).unwrap().unwrap_err()).code, 451);
+    assert_eq!((groups.counted(), left(root.path())), ((1, 1), (0, 0)));
+    assert!(groups.is_closed());
+    told(begin(job(root.path(), &["next@x"]), &groups)).unwrap().unwrap();
+    assert_eq!((groups.counted(), left(root.path())), ((2, 2), (0, 1)));
+}
+
+#[test]
+fn a_maildir_that_was_moved_away_takes_no_answer_with_it() {
+    let stage = Stage::new();
+    let waiting = stage.begin(&["a@x"]);
+    let new = stage.root.path().join("new");
+    fs::rename(&new, stage.root.path().join("old")).unwrap();
+    fs::create_dir(&new).unwrap();
+    let (root, groups, first) = stage.release();
+    assert!(first.unwrap().is_err() && told(waiting).unwrap().is_err());
+    told(begin(job(root.path(), &["next@x"]), &groups)).unwrap().unwrap();
+    assert_eq!(left(root.path()), (0, 1));
+}
+
+#[test]
+fn a_panic_ends_one_group_and_no_other() {
+    let stage = Stage::new();
+    let waiting = stage.begin(&["a@x"]);
+    stage.say("panic");
+    let (root, groups, first) = stage.release();
+    assert!(first.is_none(), "the answer is broken");
+    assert!(told(waiting).unwrap().is_err());
+    assert_eq!(left(root.path()), (0, 0));
+    assert!(groups.is_closed());
+    told(begin(job(root.path(), &["next@x"]), &groups)).unwrap().unwrap();
 }
