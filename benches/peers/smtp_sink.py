@@ -1,0 +1,22 @@
+#!/usr/bin/python3
+"""Postfix' smtp-sink in the place of a peer: checks nothing, keeps nothing, relays nothing."""
+
+import bench
+from lab import PORT, listens, until
+from peer import Peer
+
+
+class SmtpSink(Peer):
+    name, slug = "smtp-sink (checks nothing, relays nothing)", "smtp-sink"
+    debian = ["postfix"]
+    checks = set()
+    relays = False
+
+    def start(self, lab, group, folder):
+        log = open(folder / "log", "w")
+        group.start(["smtp-sink", "-u", "nobody", f"inet:[::1]:{PORT}", "4096"], stdout=log, stderr=log)
+        until("smtp-sink to listen", lambda: listens(PORT))
+
+
+if __name__ == "__main__":
+    bench.main(SmtpSink())
