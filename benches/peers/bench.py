@@ -5,7 +5,7 @@
 
 Needs root, Debian's packages through apt-get, npm, and release builds: cargo build --release -p mx6 -p mx6-loadgen. Nothing is installed on the
 machine (see packages.py), and nothing but the namespaces of this run is touched (see lab.py). A peer is measured only after it has shown that it
-checks what it shall check (see proof.py). Every message comes on a connection of its own, from one of a thousand sources that have reverse DNS,
+checks what it shall check (see proof.py). Every message comes on a connection of its own, from one of a hundred sources that have reverse DNS,
 with SPF and an rsa-2048 signature that pass; the resolver's cache is warm.
 """
 
@@ -33,14 +33,14 @@ OUTSIDE = "MX6_PEERS_OUTSIDE"
 # Octets of a message's body, and its name in the table.
 BODIES = [(4_000, "4 KB"), (50_000, "50 KB")]
 
-# The load: everything passes, so that every peer relays everything.
-MIX = ["--mix", "both=100", "--sources", "1000", "--domains", "100", "--prefix", "2001:db8::/32"]
+# The load: everything passes, so that every peer relays everything. Few sources, so that the warm-up meets nearly all of them.
+MIX = ["--mix", "both=100", "--sources", "100", "--domains", "50", "--prefix", "2001:db8::/32"]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1_500, help="messages in each row (default 1500)")
-    parser.add_argument("--warm-up", type=int, default=300, help="messages before each row (default 300)")
+    parser.add_argument("--warm-up", type=int, default=400, help="messages before each row (default 400)")
     parser.add_argument("--connections", type=int, default=8, help="connections at once (default 8)")
     parser.add_argument("--mx6", default=ROOT / "target/release/mx6", help="the gate (default target/release/mx6)")
     parser.add_argument("--loadgen", default=ROOT / "target/release/mx6-loadgen", help="the load generator (default target/release/mx6-loadgen)")
@@ -105,7 +105,7 @@ class Running:
         self.folder.chmod(0o755)
         try:
             self.peer.start(self.place, self.group, self.folder)
-        except (TimeoutError, subprocess.CalledProcessError) as error:
+        except (TimeoutError, ChildProcessError, subprocess.CalledProcessError) as error:
             self.give_up(f"{self.peer.name} does not start: {error}")
         return self
 
@@ -192,7 +192,7 @@ def load(options, messages, octets):
     """Sends, and insists on every reply being the expected one."""
     file = pathlib.Path("/run/mx6-peers/load.json")
     command = [options.loadgen, "run", "--target", f"[::1]:{lab.PORT}", *MIX, "--closed", options.connections, "--messages", messages,
-               "--warmup", "0s", "--messages-per-connection", "1", "--body", octets, "--seed", "1", "--expect", "refusal", "--json", file]
+               "--warmup", "0s", "--messages-per-connection", "1", "--body", octets, "--pool", "64", "--seed", "1", "--expect", "refusal", "--json", file]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"mx6-loadgen ended with {done.returncode}: {done.stderr}{done.stdout}")

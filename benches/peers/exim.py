@@ -5,7 +5,7 @@ import os
 import shutil
 
 import bench
-from lab import HOSTNAME, PORT, SERVED, SINK_PORT, listens, until
+from lab import HOSTNAME, PORT, SERVED, SINK_PORT, until_listening
 from peer import Peer
 
 
@@ -29,8 +29,8 @@ class Exim(Peer):
         open("/etc/exim4/exim4.conf", "w").write(text)
         config.write_text(text)
         log = open(folder / "log", "w")
-        group.start(["exim4", "-bdf", "-q30m", "-oP", folder / "exim.pid"], stdout=log, stderr=log)
-        until("Exim to listen", lambda: listens(PORT))
+        process = group.start(["exim4", "-bdf", "-q30m", "-oP", folder / "exim.pid"], stdout=log, stderr=log)
+        until_listening("Exim", process, PORT)
 
     def is_idle(self):
         return not any(files for _, _, files in os.walk(self.queue))

@@ -6,7 +6,7 @@ import subprocess
 
 import bench
 import packages
-from lab import HOSTNAME, PORT, SERVED, SINK_PORT, listens, until
+from lab import HOSTNAME, PORT, SERVED, SINK_PORT, until_listening
 from peer import Peer
 
 VERSION = "3.3.4"
@@ -36,8 +36,8 @@ class Haraka(Peer):
         self.admit_example(folder)
         log = open(folder / "log", "w")
         program = self.modules / "node_modules/Haraka/bin/haraka"
-        group.start(["node", program, "-c", folder], stdout=log, stderr=log, cwd=folder)
-        until("Haraka to listen", lambda: listens(PORT))
+        process = group.start(["node", program, "-c", folder], stdout=log, stderr=log, cwd=folder)
+        until_listening("Haraka", process, PORT)
 
     def admit_example(self, folder):
         """Makes `example` a public suffix: fcrdns looks up only names whose top-level domain it knows, and would save the forward lookup."""

@@ -210,10 +210,10 @@ def replace(path, text):
 
 
 def listens(port):
-    """Whether anybody listens on this port of ::1. No connection is made, so that no server counts one."""
+    """Whether anybody listens on this port. No connection is made, so that no server counts one."""
     wanted = f":{port:04X}"
-    table = pathlib.Path("/proc/net/tcp6").read_text().splitlines()[1:]
-    return any(row.split()[1].endswith(wanted) and row.split()[3] == "0A" for row in table)
+    rows = [row.split() for table in ("tcp", "tcp6") for row in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]]
+    return any(row[1].endswith(wanted) and row[3] == "0A" for row in rows)
 
 
 def resolves(name):
@@ -224,10 +224,20 @@ def resolves(name):
         return False
 
 
+def until_listening(name, process, port, limit_s=60):
+    """Waits until somebody listens on the port; the process must live that long."""
+    def condition():
+        if process.poll() is not None:
+            raise ChildProcessError(f"{name} ended with {process.returncode}")
+        return listens(port)
+
+    until(f"{name} to listen", condition, limit_s)
+
+
 def until(what, condition, limit_s=60):
     """Waits until the condition holds; says what did not happen when it does not."""
     deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {limit_s} s in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(0.05)

@@ -3,7 +3,7 @@
 
 import subprocess
 
-from lab import HOSTNAME, NEXT_HOP, PORT, SERVED, listens, until
+from lab import HOSTNAME, NEXT_HOP, PORT, SERVED, until_listening
 from peer import Peer
 
 
@@ -23,8 +23,8 @@ class Mx6(Peer):
         for domain in SERVED:
             command += ["--domain", f"{domain}=accept"]
         log = open(folder / "log", "w")
-        group.start(command, stdout=log, stderr=log)
-        until("mx6 to listen", lambda: listens(PORT))
+        process = group.start(command, stdout=log, stderr=log)
+        until_listening("mx6", process, PORT)
 
 
 if __name__ == "__main__":

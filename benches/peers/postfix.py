@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from lab import HOSTNAME, NEXT_HOP, PORT, SERVED, listens, until
+from lab import HOSTNAME, NEXT_HOP, PORT, SERVED, until_listening
 from peer import Peer
 
 
@@ -26,8 +26,8 @@ class Postfix(Peer):
         subprocess.run(["postfix", "-c", config, "check"], check=True, capture_output=True)
         self.queue = folder / "queue"
         log = open(folder / "master.log", "w")
-        group.start(["/usr/lib/postfix/sbin/master", "-d", "-c", config], stdout=log, stderr=log, start_new_session=True)
-        until("Postfix to listen", lambda: listens(PORT))
+        process = group.start(["/usr/lib/postfix/sbin/master", "-d", "-c", config], stdout=log, stderr=log, start_new_session=True)
+        until_listening("Postfix", process, PORT)
 
     def main_cf(self, folder):
         return MAIN_CF.format(

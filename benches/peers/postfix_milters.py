@@ -2,7 +2,7 @@
 """Postfix with policyd-spf (postfix-policyd-spf-python) and opendkim."""
 
 import bench
-from lab import HOSTNAME, until
+from lab import HOSTNAME, until_listening
 from postfix import Postfix
 
 
@@ -18,14 +18,9 @@ class PostfixMilters(Postfix):
         policyd.write_text(POLICYD_SPF)
         self.more_master = f"policyd-spf unix - n n - 0 spawn user=nobody argv=/usr/bin/policyd-spf {policyd}\n"
         log = open(folder / "opendkim.log", "w")
-        group.start(["opendkim", "-f", "-x", folder / "opendkim.conf"], stdout=log, stderr=log)
-        until("opendkim to listen", lambda: listens_ipv4(8891))
+        process = group.start(["opendkim", "-f", "-x", folder / "opendkim.conf"], stdout=log, stderr=log)
+        until_listening("opendkim", process, 8891)
         super().start(lab, group, folder)
-
-
-def listens_ipv4(port):
-    rows = [row.split() for row in open("/proc/net/tcp").read().splitlines()[1:]]
-    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
 # Says what it saw and lets everything through; only refusing takes both results, which neither of the two has.

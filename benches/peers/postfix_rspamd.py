@@ -2,9 +2,8 @@
 """Postfix with Rspamd as a milter, of which only SPF, DKIM and DMARC run."""
 
 import bench
-from lab import HOSTNAME, until
+from lab import HOSTNAME, until_listening
 from postfix import Postfix
-from postfix_milters import listens_ipv4
 
 
 class PostfixRspamd(Postfix):
@@ -18,9 +17,9 @@ class PostfixRspamd(Postfix):
         config = folder / "rspamd.conf"
         config.write_text(RSPAMD.replace("FOLDER", str(folder / "rspamd")).replace("HOSTNAME", HOSTNAME))
         log = open(folder / "rspamd.out", "w")
-        group.start(["rspamd", "-f", "-i", "-c", config], stdout=log, stderr=log)
+        process = group.start(["rspamd", "-f", "-i", "-c", config], stdout=log, stderr=log)
         # Compiling its patterns takes it a while.
-        until("Rspamd to listen", lambda: listens_ipv4(11332), 300)
+        until_listening("Rspamd", process, 11332, 300)
         super().start(lab, group, folder)
 
 

@@ -2,7 +2,7 @@
 """Postfix' smtp-sink in the place of a peer: checks nothing, keeps nothing, relays nothing."""
 
 import bench
-from lab import PORT, listens, until
+from lab import PORT, until_listening
 from peer import Peer
 
 
@@ -14,8 +14,8 @@ class SmtpSink(Peer):
 
     def start(self, lab, group, folder):
         log = open(folder / "log", "w")
-        group.start(["smtp-sink", "-u", "nobody", f"inet:[::1]:{PORT}", "4096"], stdout=log, stderr=log)
-        until("smtp-sink to listen", lambda: listens(PORT))
+        process = group.start(["smtp-sink", "-u", "nobody", f"inet:[::1]:{PORT}", "4096"], stdout=log, stderr=log)
+        until_listening("smtp-sink", process, PORT)
 
 
 if __name__ == "__main__":
