@@ -44,6 +44,7 @@ def arguments():
     parser.add_argument("--connections", type=int, default=8, help="connections at once (default 8)")
     parser.add_argument("--mx6", default=ROOT / "target/release/mx6", help="the gate (default target/release/mx6)")
     parser.add_argument("--loadgen", default=ROOT / "target/release/mx6-loadgen", help="the load generator (default target/release/mx6-loadgen)")
+    parser.add_argument("--without", default="", metavar="NAME,…", help="leave these peers out, by the names of their scripts")
     parser.add_argument("--json", help="also write all figures to this file")
     parser.add_argument("--proof-only", action="store_true", help="stop after the proofs")
     return parser.parse_args()
@@ -55,7 +56,7 @@ def main(*peers):
     for program in (options.mx6, options.loadgen):
         if not os.access(program, os.X_OK):
             sys.exit(f"{program} is missing: cargo build --release -p mx6 -p mx6-loadgen")
-    peers = [Mx6(options.mx6), *peers]
+    peers = [Mx6(options.mx6), *(peer for peer in peers if peer.slug not in options.without.split(","))]
     if OUTSIDE in os.environ:
         inside(options, peers, json.loads(os.environ[OUTSIDE]))
     else:
@@ -138,8 +139,7 @@ def checked(place, peer, signer, options):
         lines = proof.prove(peer, signer, captured)
         shutil.rmtree(captured)
         place.start_sink(captured)
-        load(options, 20, BODIES[0][0])
-        drain(place, peer, 20)
+        relay(place, peer, options, 20, BODIES[0][0])
         seen = [proof.authentication_results(file) for file in captured.iterdir()]
         wrong = [results for results in seen if any(results.get(check) != "pass" for check in peer.checks - {"ptr"})]
         if wrong:
@@ -151,23 +151,21 @@ def checked(place, peer, signer, options):
 def measured(place, peers, options):
     """Rows of all: mx6 first and once more last, so that a drift of the machine shows."""
     rows = []
-    for octets, body in BODIES:
-        for peer in [*peers, peers[0]]:
-            place.start_sink()
-            with Running(place, peer) as running:
+    for peer in [*peers, peers[0]]:
+        place.start_sink()
+        with Running(place, peer) as running:
+            for octets, body in BODIES:
                 rows.append({"body": body, "octets": octets, "peer": peer.name} | cost(running, options, octets))
-            say("  {body}, {peer}: {cpu_us:.0f} µs a message".format(**rows[-1]))
+                say("  {peer}, {body}: {cpu_us:.0f} µs a message".format(**rows[-1]))
     return rows
 
 
 def cost(running, options, octets):
     """CPU time of the peer and of the resolver for each message."""
     place, peer, group = running.place, running.peer, running.group
-    load(options, options.warm_up, octets)
-    drain(place, peer, options.warm_up)
+    relay(place, peer, options, options.warm_up, octets)
     before, resolver_before, started = group.cpu_us(), place.resolver.cpu_us(), time.monotonic()
-    load(options, options.messages, octets)
-    drain(place, peer, options.warm_up + options.messages)
+    relay(place, peer, options, options.messages, octets)
     elapsed_s = time.monotonic() - started
     return {
         "cpu_us": (group.cpu_us() - before) / options.messages,
@@ -177,13 +175,15 @@ def cost(running, options, octets):
     }
 
 
-def drain(place, peer, count):
-    """Waits until the next hop has taken this many messages and the peer's queue is empty."""
+def relay(place, peer, options, messages, octets):
+    """Sends, and waits until the next hop has taken all of it and the peer's queue is empty."""
+    already = place.sunk()
+    load(options, messages, octets)
     if peer.relays:
-        lab.until(f"the next hop to take {count} messages", lambda: place.sunk() >= count, 300)
+        lab.until(f"the next hop to take {messages} messages", lambda: place.sunk() >= already + messages, 300)
         lab.until(f"{peer.name} to empty its queue", peer.is_idle, 60)
-        if place.sunk() != count:
-            sys.exit(f"{peer.name}: the next hop took {place.sunk()} messages, not {count}")
+        if place.sunk() != already + messages:
+            sys.exit(f"{peer.name}: the next hop took {place.sunk() - already} messages, not {messages}")
     # What is done after the last reply, such as removing a file, belongs to the message too.
     time.sleep(0.3)
 

@@ -5,6 +5,7 @@ its own. So no service starts, no configuration is touched, and Exim and Postfix
 trusted: the package managers, which check signatures and checksums.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -22,13 +23,26 @@ def debian(*names):
     """Folders, each with the files of one Debian package: these and all they need that this machine does not have installed."""
     folder = CACHE / "debian"
     folder.mkdir(parents=True, exist_ok=True)
-    roots = {root_of(folder, name, version): f"{name}={version}" for name, version in missing_of(names)}
+    roots = {root_of(folder, name, version): f"{name}={version}" for name, version in remembered(folder, names)}
     fetch([wanted for root, wanted in roots.items() if not root.exists()], folder)
     return list(roots)
 
 
 def root_of(folder, name, version):
     return folder / f"{name}_{version.replace(':', '%3a')}"
+
+
+def remembered(folder, names):
+    """`missing_of`, asked anew only after something was installed or the lists of packages have changed."""
+    state = [os.stat(path).st_mtime_ns for path in ("/var/lib/dpkg/status", "/var/lib/apt/lists")]
+    file = folder / ("+".join(names) + ".json")
+    if file.exists():
+        known = json.loads(file.read_text())
+        if known["state"] == state:
+            return known["missing"]
+    missing = missing_of(names)
+    file.write_text(json.dumps({"state": state, "missing": missing}))
+    return missing
 
 
 def missing_of(names):

@@ -7,7 +7,7 @@ from postfix import Postfix
 
 
 class PostfixMilters(Postfix):
-    name, slug = "Postfix, policyd-spf, opendkim", "postfix-milters"
+    name, slug = "Postfix, policyd-spf, opendkim", "postfix_milters"
     debian = ["postfix", "postfix-policyd-spf-python", "opendkim"]
     policy = ", check_policy_service unix:private/policyd-spf"
     more_main = "policyd-spf_time_limit = 3600\nsmtpd_milters = inet:127.0.0.1:8891\nmilter_default_action = tempfail\n"

@@ -6,7 +6,7 @@ from postfix import Postfix
 
 
 class PostfixPtr(Postfix):
-    name, slug = "Postfix, reverse DNS alone", "postfix-ptr"
+    name, slug = "Postfix, reverse DNS alone", "postfix_ptr"
     checks = {"ptr"}
 
 

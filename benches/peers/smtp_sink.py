@@ -7,7 +7,7 @@ from peer import Peer
 
 
 class SmtpSink(Peer):
-    name, slug = "smtp-sink (checks nothing, relays nothing)", "smtp-sink"
+    name, slug = "smtp-sink (checks nothing, relays nothing)", "smtp_sink"
     debian = ["postfix"]
     checks = set()
     relays = False
