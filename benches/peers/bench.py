@@ -15,6 +15,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ def arguments():
     parser.add_argument("--warm-up", type=int, default=400, help="messages before each row (default 400)")
     parser.add_argument("--connections", type=int, default=8, help="connections at once (default 8)")
     parser.add_argument("--mx6", default=ROOT / "target/release/mx6", help="the gate (default target/release/mx6)")
-    parser.add_argument("--loadgen", default=ROOT / "target/release/mx6-loadgen", help="the load generator (default target/release/mx6-loadgen)")
+    parser.add_argument("--loadgen", default=ROOT / "target/release/mx6-loadgen", help="the sender (default target/release/mx6-loadgen)")
     parser.add_argument("--without", default="", metavar="NAME,…", help="leave these peers out, by the names of their scripts")
     parser.add_argument("--json", help="also write all figures to this file")
     parser.add_argument("--proof-only", action="store_true", help="stop after the proofs")
@@ -69,10 +70,13 @@ def outside(peers):
     folders = list(dict.fromkeys(str(folder) for found in software for folder in found))
     disk = tempfile.mkdtemp(prefix="mx6-peers-", dir="/var/tmp")
     os.environ[OUTSIDE] = json.dumps({"disk": disk, "folders": folders, "versions": [peer.versions() for peer in peers]})
+    # However this ends, everything inside ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return lab.enter(sys.argv)
     finally:
         shutil.rmtree(disk, ignore_errors=True)
+        lab.remove_groups(pathlib.Path(disk).name)
 
 
 def inside(options, peers, found):
@@ -101,7 +105,7 @@ class Running:
         self.place, self.peer = place, peer
 
     def __enter__(self):
-        self.group = lab.Group("peer")
+        self.group = lab.Group(f"{self.place.disk.name}-peer")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{self.peer.slug}-", dir=self.place.disk))
         self.folder.chmod(0o755)
         try:
@@ -133,7 +137,7 @@ def checked(place, peer, signer, options):
     say(f"proof: {peer.name}")
     captured = place.folder / f"captured-{peer.slug}"
     place.start_sink(captured)
-    with Running(place, peer) as running:
+    with Running(place, peer):
         if not peer.relays:
             return [(name, f"`{proof.send(source, signer.message('sunk', holds))}`") for name, source, holds, _, _ in proof.MESSAGES]
         lines = proof.prove(peer, signer, captured)
@@ -143,7 +147,7 @@ def checked(place, peer, signer, options):
         seen = [proof.authentication_results(file) for file in captured.iterdir()]
         wrong = [results for results in seen if any(results.get(check) != "pass" for check in peer.checks - {"ptr"})]
         if wrong:
-            running.give_up(f"{peer.name}: of 20 messages of the load, {len(wrong)} did not pass every check; the first: {wrong[0]}")
+            sys.exit(f"{peer.name}: of 20 messages of the load, {len(wrong)} did not pass every check; the first: {wrong[0]}")
         lines.append(("20 messages of the load", "relayed; all pass" if peer.checks - {"ptr"} else "relayed"))
     return lines
 
@@ -191,8 +195,8 @@ def relay(place, peer, options, messages, octets):
 def load(options, messages, octets):
     """Sends, and insists on every reply being the expected one."""
     file = pathlib.Path("/run/mx6-peers/load.json")
-    command = [options.loadgen, "run", "--target", f"[::1]:{lab.PORT}", *MIX, "--closed", options.connections, "--messages", messages,
-               "--warmup", "0s", "--messages-per-connection", "1", "--body", octets, "--pool", "64", "--seed", "1", "--expect", "refusal", "--json", file]
+    command = [options.loadgen, "run", "--target", f"[::1]:{lab.PORT}", *MIX, "--closed", options.connections, "--messages", messages, "--warmup", "0s",
+               "--messages-per-connection", "1", "--body", octets, "--pool", "64", "--seed", "1", "--expect", "refusal", "--json", file]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"mx6-loadgen ended with {done.returncode}: {done.stderr}{done.stdout}")
@@ -219,7 +223,7 @@ def print_table(peers, rows):
         of.setdefault((row["peer"], row["body"]), []).append(row)
     mean = {key: sum(row["cpu_us"] for row in found) / len(found) for key, found in of.items()}
     heads = [f"{body}, CPU-µs a message | × mx6 | resolver, µs" for _, body in BODIES]
-    print(f"| peer | checks | {' | '.join(heads)} | memory, MiB |")
+    print(f"| peer | checks | {' | '.join(heads)} | resident, MiB |")
     print("|---|---|" + "---|---|---|" * len(BODIES) + "---|")
     for peer in peers:
         cells = [peer.name, ", ".join(check for check in ("ptr", "spf", "dkim") if check in peer.checks) or "none"]

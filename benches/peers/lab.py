@@ -46,12 +46,7 @@ class Group:
     """A control group: what runs in it, and how much CPU time it took."""
 
     def __init__(self, name):
-        mounts = pathlib.Path("/proc/self/mounts").read_text()
-        found = re.search(r"^\S+ (\S+) cgroup2 ", mounts, re.MULTILINE)
-        if not found:
-            sys.exit("no control groups of version 2 are mounted: mount -t cgroup2 none /sys/fs/cgroup/unified")
-        # The process id inside the namespace is always 1; the folder's name must differ from that of another run.
-        self.path = pathlib.Path(found[1]) / f"mx6-peers-{name}-{time.time_ns()}"
+        self.path = groups_folder() / name
         try:
             self.path.mkdir()
         except OSError as error:
@@ -88,6 +83,21 @@ class Group:
         self.path.rmdir()
 
 
+def groups_folder():
+    """Where control groups of version 2 are mounted, alone or beside those of version 1."""
+    found = re.search(r"^\S+ (\S+) cgroup2 ", pathlib.Path("/proc/self/mounts").read_text(), re.MULTILINE)
+    if not found:
+        sys.exit("no control groups of version 2 are mounted: mount -t cgroup2 none /sys/fs/cgroup")
+    return pathlib.Path(found[1])
+
+
+def remove_groups(run):
+    """Removes the groups that a run which was killed has left."""
+    for path in groups_folder().glob(f"{run}-*"):
+        until(f"{path} to be empty", lambda: "populated 0" in (path / "cgroup.events").read_text())
+        path.rmdir()
+
+
 class Lab:
     """The place, with everything but the peer in it."""
 
@@ -104,8 +114,8 @@ class Lab:
         self.write_etc()
         # Postfix' and everybody's own users must get through to their folders.
         os.chmod(self.folder, 0o755)
-        self.resolver = Group("resolver")
-        self.support = Group("support")
+        self.resolver = Group(f"{disk.name}-resolver")
+        self.support = Group(f"{disk.name}-support")
         self.sink = None
         self.sink_log = self.folder / "sink.log"
 

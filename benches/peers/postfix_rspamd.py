@@ -46,7 +46,7 @@ worker "rspamd_proxy" {
   upstream "local" { default = yes; self_scan = yes; }
   count = 2;
 }
-spf { external_relay = []; }
+spf { }
 dkim { }
 dmarc { }
 milter_headers {
