@@ -33,10 +33,10 @@ use self::mail::Mail;
 use self::recorder::{Record, Recorder};
 use self::sampler::{Sampler, Samples, Subjects};
 use self::worker::{Common, Load, Setup, Worker};
-use crate::measurement::{
-    Arrivals, FORMAT_VERSION, Machine, Measurement, OwnCost, Plan, RampStep, Snapshot, StageName,
-};
+use crate::machine;
+use crate::measurement::{Arrivals, FORMAT_VERSION, Measurement, OwnCost, Plan, RampStep, Snapshot, StageName};
 use crate::population::Population;
+use crate::report::{self, Progress};
 use crate::zone::Zone;
 
 pub(crate) use self::options::Options;
@@ -45,6 +45,7 @@ pub(crate) use self::sampler::Live;
 /// Sends as the options say. True if no reply was wrong.
 pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     let plan = options.plan()?;
+    options.report.check()?;
     allow_files(options)?;
     let population = Arc::new(Population::new(&options.population)?);
     if !options.proxy && !options.no_bind {
@@ -56,14 +57,18 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     let live = Live::default();
     let setup = Arc::new(prepare(options, population, &live, out)?);
     check_target(&setup)?;
-    let measurement = measure(&setup, plan, live, zone.as_ref())?;
-    let right = measurement.wrong == 0;
-    print(&measurement, zone.as_ref(), out)?;
-    if let Some(path) = &options.json {
-        let file = std::fs::File::create(path).with_context(|| format!("writing {}", path.display()))?;
-        serde_json::to_writer(std::io::BufWriter::new(file), &measurement)?;
+    let watched = live.clone();
+    let progress = Progress::start(options.report.quiet, options.goal(), move || watched.snapshot());
+    let measured = measure(&setup, plan, live, zone.as_ref());
+    progress.finish();
+    let measurement = measured?;
+    report::write_all(&measurement, &options.report, out)?;
+    if let Some(zone) = &zone
+        && !options.report.quiet
+    {
+        writeln!(out, "zone: {}", zone.counters)?;
     }
-    Ok(right)
+    Ok(measurement.wrong == 0)
 }
 
 /// Makes and signs the mail.
@@ -130,7 +135,7 @@ fn measure(setup: &Arc<Setup>, plan: Plan, live: Live, zone: Option<&Zone>) -> R
     let sent = run.send(&plan.arrivals, from);
     let samples = sampler.finish()?;
     let sent = sent?;
-    Ok(report(setup, plan, started_unix_s, sent, &samples, zone))
+    Ok(measurement(setup, plan, started_unix_s, sent, &samples, zone))
 }
 
 /// What the workers saw, all together.
@@ -236,7 +241,7 @@ fn share(load: Load, worker: u32, workers: u32) -> Load {
     }
 }
 
-fn report(
+fn measurement(
     setup: &Setup,
     plan: Plan,
     started_unix_s: u64,
@@ -262,7 +267,7 @@ fn report(
         command: std::env::args().collect(),
         started_unix_s,
         target: setup.options.target.to_string(),
-        machine: Machine::default(),
+        machine: machine::facts(),
         plan,
         elapsed_s,
         messages: record.messages,
@@ -284,91 +289,6 @@ fn report(
 
 fn available_cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
-}
-
-/// The essentials, plainly.
-fn print(measurement: &Measurement, zone: Option<&Zone>, out: &mut impl Write) -> Result<()> {
-    let rate = measurement.messages as f64 / measurement.elapsed_s;
-    writeln!(
-        out,
-        "{} messages in {:.2} s, {rate:.1}/s, {} connections",
-        measurement.messages, measurement.elapsed_s, measurement.connections
-    )?;
-    for stage in &measurement.stages {
-        let p = |percent| stage.percentile_us(percent);
-        writeln!(
-            out,
-            "  {:<8} p50 {:>8} µs  p90 {:>8}  p99 {:>8}  p99.9 {:>8}  max {:>8}",
-            stage.name.as_str(),
-            p(50.0),
-            p(90.0),
-            p(99.0),
-            p(99.9),
-            stage.histogram.max()
-        )?;
-    }
-    for step in &measurement.ramp {
-        writeln!(
-            out,
-            "  ramp {:>8.0}/s: {:>8.1}/s, p50 {} µs, p99 {} µs{}",
-            step.rate_per_s,
-            step.achieved_per_s,
-            step.p50_us,
-            step.p99_us,
-            if step.saturated { ", saturated" } else { "" }
-        )?;
-    }
-    for reply in &measurement.replies {
-        writeln!(
-            out,
-            "  {:<13} {:<8} {:<11} {:>8}{}",
-            reply.class,
-            reply.stage.as_str(),
-            reply.reply,
-            reply.count,
-            if reply.expected { "" } else { "  WRONG" }
-        )?;
-    }
-    for error in &measurement.errors {
-        writeln!(out, "  failed: {} {}", error.count, error.kind)?;
-    }
-    if let Some(server) = &measurement.server {
-        let total = &server.total;
-        writeln!(
-            out,
-            "server: {:.1} CPU-µs a message ({:.1} user), RSS {} KiB, peak {}",
-            total.cpu_us_per_message,
-            total.cpu_user_us as f64 / measurement.messages.max(1) as f64,
-            total.rss_end_octets >> 10,
-            total.rss_peak_octets >> 10
-        )?;
-    }
-    let own = &measurement.own;
-    writeln!(
-        out,
-        "own: {:.1} CPU-µs a message, headroom {:.0} %, {} of {} starts late, p99 {} µs",
-        own.cpu_us as f64 / measurement.messages.max(1) as f64,
-        own.headroom_percent,
-        own.late_starts,
-        own.arrivals,
-        own.late_us_p99
-    )?;
-    if let Some(zone) = zone {
-        writeln!(out, "zone: {}", zone.counters)?;
-    }
-    writeln!(out, "{} wrong answers", measurement.wrong)?;
-    for wrong in &measurement.wrong_samples {
-        writeln!(
-            out,
-            "  {} {} at {}: expected {}, got {}",
-            wrong.class,
-            wrong.source,
-            wrong.stage.as_str(),
-            wrong.expected,
-            wrong.got
-        )?;
-    }
-    Ok(())
 }
 
 /// A step of the ramp that achieves less than this share of what was asked is too fast.

@@ -25,7 +25,8 @@ fn mix(ptr: &str, args: &[&str]) -> Value {
     let measurement: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(measurement["wrong"], 0);
     assert!(measurement["server"]["total"]["cpu_us_per_message"].as_f64().unwrap() > 0.0);
-    let accepted: u64 = replies(&measurement).filter(|reply| reply["reply"].as_str().unwrap().starts_with("250")).map(count).sum();
+    let accepted: u64 =
+        replies(&measurement).filter(|reply| reply["reply"].as_str().unwrap().starts_with("250")).map(count).sum();
     until("the next hop to have seen all", || (next_hop.messages().len() as u64 == accepted).then_some(()));
     gate.stop();
     measurement
@@ -62,7 +63,8 @@ fn every_class_gets_its_reply() {
 #[test]
 fn failing_dns_makes_only_temporary_refusals() {
     let faults = ["--servfail", "5", "--truncate", "30", "--delay-ms", "2", "--jitter-ms", "5"];
-    let measurement = mix("exists", &[&["--messages", "400", "--closed", "8", "--sources", "2000"], &faults[..]].concat());
+    let measurement =
+        mix("exists", &[&["--messages", "400", "--closed", "8", "--sources", "2000"], &faults[..]].concat());
     let temporary: u64 = replies(&measurement).filter(|reply| reply["reply"] == "451 4.4.3").map(count).sum();
     assert!(temporary > 0, "{measurement:#}");
 }

@@ -1,7 +1,6 @@
 //! What `mx6-loadgen run` can be told.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -10,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::quantity::{RampRange, body, duration};
 use crate::measurement::{Arrivals, Body, ClassShare, Plan, Spacing};
 use crate::population::{Class, PopulationOptions};
+use crate::report::{Goal, ReportOptions};
 use crate::zone::Faults;
 
 /// Where mail goes, how much, and what must come back.
@@ -97,15 +97,14 @@ pub(crate) struct Options {
     pub(crate) with_zone: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) faults: Faults,
-    /// Write the measurement there.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
     /// Threads that send.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) threads: u32,
     /// Of everything that is drawn.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) report: ReportOptions,
 }
 
 /// Between two arrivals.
@@ -209,6 +208,17 @@ impl Options {
     }
 
     /// How long to send, if there is an end to it.
+    /// When the run is done, as far as the options say.
+    pub(crate) fn goal(&self) -> Goal {
+        match (self.messages, self.ramp, self.time()) {
+            (Some(messages), None, _) => Goal::Messages(messages),
+            (_, Some(ramp), Some(step)) => {
+                Goal::Seconds((self.warmup + step * ramp.rates().len() as u32).as_secs_f64())
+            }
+            (_, _, time) => Goal::Seconds((self.warmup + time.unwrap_or_default()).as_secs_f64()),
+        }
+    }
+
     pub(crate) fn time(&self) -> Option<Duration> {
         self.duration.or(if self.messages.is_none() { Some(DURATION_DEFAULT) } else { None })
     }
