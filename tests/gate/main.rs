@@ -25,3 +25,4 @@ mod proxy;
 mod recipients;
 mod replies;
 mod stopping;
+mod tune;

@@ -25,6 +25,7 @@ mod record;
 mod serve;
 mod shard;
 mod transaction;
+pub mod tune;
 
 pub use check::{CheckError, CheckReport, FolderError, check};
 pub use config::{CacheOctets, Config, ConfigError, FileError, NameSource, Options};
