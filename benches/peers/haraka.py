@@ -37,7 +37,7 @@ class Haraka(Peer):
         self.admit_example(lab.folder)
         log = open(folder / "log", "w")
         program = self.modules / "node_modules/Haraka/bin/haraka"
-        process = group.start(["node", program, "-c", folder], stdout=log, stderr=log, cwd=folder)
+        process = group.start(["node", program, "-c", folder], stdout=log, stderr=log)
         until_listening("Haraka", process, PORT)
 
     def admit_example(self, folder):

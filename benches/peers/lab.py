@@ -60,7 +60,7 @@ class Group:
             with open(procs, "w") as file:
                 file.write("0")
 
-        return subprocess.Popen([str(word) for word in command], preexec_fn=join, stdin=subprocess.DEVNULL, **options)
+        return subprocess.Popen([str(word) for word in command], preexec_fn=join, stdin=subprocess.DEVNULL, cwd="/", **options)
 
     def cpu_us(self):
         """CPU time so far, user and system, of all that run and ran in it."""
