@@ -27,7 +27,7 @@ fn by_us(message: &[u8], key: &Arc<KeyTxt>) -> bool {
     verification.body(body);
     verification.end_of_body();
     let mut lanes: Vec<_> = verification.body_hashes().iter_mut().collect();
-    mx6_dkim::compress(&mut lanes);
+    mx6_dkim::Kernels::PORTABLE.compress(&mut lanes);
     let results = verification.finish(|_| KeyAnswer::Found(Arc::clone(key)));
     results.iter().any(|signature| signature.result == DkimResult::Pass)
 }

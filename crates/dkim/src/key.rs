@@ -4,6 +4,8 @@
 //! records, in any order and not all of them keys (§3.6.2.2 leaves it open): the first [`KEY_RECORDS_MAX`] are looked at, and any
 //! key among them may verify a signature.
 
+use std::sync::OnceLock;
+
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::signature::{
     ED25519, ED25519_PUBLIC_KEY_LEN, ParsedPublicKey, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RsaParameters,
@@ -11,6 +13,7 @@ use aws_lc_rs::signature::{
 };
 
 use crate::cause::Cause;
+use crate::kernels::rsa::{Form, MODULUS_OCTETS, Modulus};
 use crate::limits::{KEY_RECORD_OCTETS_MAX, KEY_RECORDS_MAX, RSA_BITS_MAX, RSA_BITS_MIN};
 use crate::signature::Algorithm;
 use crate::tag_list::{TagList, base64, has_item};
@@ -42,6 +45,9 @@ pub(crate) struct KeyFinding {
     pub(crate) bits: u32,
 }
 
+/// What is known already of a signature and each key of a record: whether they fit.
+pub(crate) type Known = [Option<bool>; KEY_RECORDS_MAX];
+
 #[derive(Debug)]
 struct Key {
     public: PublicKey,
@@ -58,10 +64,24 @@ struct Key {
 
 #[derive(Debug)]
 enum PublicKey {
-    Rsa(ParsedPublicKey),
+    Rsa(RsaKey),
     Ed25519(ParsedPublicKey),
     /// RSA outside the sizes that count: never used, so never kept.
     RsaOfWrongSize(Cause),
+}
+
+/// An RSA key as aws-lc-rs has it, and as the kernel wants it.
+#[derive(Debug)]
+pub(crate) struct RsaKey {
+    parsed: ParsedPublicKey,
+    /// Of a key in the kernels' range: what they compute of the modulus, each when it is first used.
+    for_lanes: Option<ForLanes>,
+}
+
+#[derive(Debug, Default)]
+struct ForLanes {
+    limbs_52: OnceLock<Option<Box<Modulus>>>,
+    limbs_28: OnceLock<Option<Box<Modulus>>>,
 }
 
 impl KeyTxt {
@@ -88,11 +108,12 @@ impl KeyTxt {
         u32::try_from(size_of::<KeyTxt>() + weight).unwrap_or(u32::MAX)
     }
 
-    /// The best that any key says: verified, else that a signature does not match, else the first reason not to try.
-    pub(crate) fn judge(&self, facts: &SignatureFacts<'_>) -> KeyFinding {
+    /// The best that any key says: verified, else that a signature does not match, else the first reason not to try. What `known` says
+    /// of a key, by its place, is not verified again.
+    pub(crate) fn judge(&self, facts: &SignatureFacts<'_>, known: &Known) -> KeyFinding {
         let mut best: Option<KeyFinding> = None;
-        for key in &self.keys {
-            let finding = KeyFinding { cause: key.judge(facts), testing: key.testing, bits: key.bits };
+        for (key, known) in self.keys.iter().zip(known) {
+            let finding = KeyFinding { cause: key.judge(facts, *known), testing: key.testing, bits: key.bits };
             match finding.cause {
                 Cause::Verified => return finding,
                 Cause::SignatureMismatch if best.is_none_or(|best| best.cause != finding.cause) => best = Some(finding),
@@ -100,6 +121,14 @@ impl KeyTxt {
             }
         }
         best.unwrap_or(KeyFinding { cause: self.fault, testing: false, bits: 0 })
+    }
+
+    /// For each key, in the order of [`Known`]: the key, if it may verify a signature like this and is in the range of the RSA kernels.
+    pub(crate) fn for_lanes(&self, facts: &SignatureFacts<'_>) -> impl Iterator<Item = Option<&RsaKey>> {
+        self.keys.iter().map(|key| match &key.public {
+            PublicKey::Rsa(rsa) if rsa.for_lanes.is_some() && key.objection(facts).is_none() => Some(rsa),
+            _ => None,
+        })
     }
 }
 
@@ -132,36 +161,80 @@ impl Key {
         })
     }
 
-    fn judge(&self, facts: &SignatureFacts<'_>) -> Cause {
+    fn judge(&self, facts: &SignatureFacts<'_>, known: Option<bool>) -> Cause {
+        if let Some(cause) = self.objection(facts) {
+            return cause;
+        }
+        if known.unwrap_or_else(|| self.verify(facts)) { Cause::Verified } else { Cause::SignatureMismatch }
+    }
+
+    /// Why the key may not be tried on this signature.
+    fn objection(&self, facts: &SignatureFacts<'_>) -> Option<Cause> {
         if !self.for_email {
-            return Cause::KeyService;
+            return Some(Cause::KeyService);
         }
         if !self.allows_sha256 {
-            return Cause::KeyHash;
+            return Some(Cause::KeyHash);
         }
         if self.strict && !facts.identity_is_domain {
-            return Cause::KeyStrict;
+            return Some(Cause::KeyStrict);
         }
-        let verified = match (&self.public, facts.algorithm) {
-            (PublicKey::Rsa(key), Algorithm::RsaSha256) => Digest::import_less_safe(facts.header_hash, &SHA256)
-                .and_then(|digest| key.verify_digest_sig(&digest, facts.signature)),
+        match (&self.public, facts.algorithm) {
+            (PublicKey::Rsa(_), Algorithm::RsaSha256) | (PublicKey::Ed25519(_), Algorithm::Ed25519Sha256) => None,
+            (PublicKey::RsaOfWrongSize(cause), Algorithm::RsaSha256) => Some(*cause),
+            _ => Some(Cause::KeyType),
+        }
+    }
+
+    /// Verifies one signature by aws-lc-rs.
+    fn verify(&self, facts: &SignatureFacts<'_>) -> bool {
+        let verified = match &self.public {
+            PublicKey::Rsa(key) => Digest::import_less_safe(facts.header_hash, &SHA256)
+                .and_then(|digest| key.parsed.verify_digest_sig(&digest, facts.signature)),
             // RFC 8463 §3: PureEdDSA, whose message is the hash.
-            (PublicKey::Ed25519(key), Algorithm::Ed25519Sha256) => key.verify_sig(facts.header_hash, facts.signature),
-            (PublicKey::RsaOfWrongSize(cause), Algorithm::RsaSha256) => return *cause,
-            _ => return Cause::KeyType,
+            PublicKey::Ed25519(key) => key.verify_sig(facts.header_hash, facts.signature),
+            PublicKey::RsaOfWrongSize(_) => return false,
         };
-        if verified.is_ok() { Cause::Verified } else { Cause::SignatureMismatch }
+        verified.is_ok()
     }
 
     fn weight_octets(&self) -> usize {
         let kept = match &self.public {
             // The DER, the numbers of the parsed key, and what Montgomery multiplication keeps of them.
-            PublicKey::Rsa(key) => PARSED_KEY_OCTETS + 4 * key.as_ref().len(),
+            PublicKey::Rsa(key) => {
+                // A process has one kernel, so one modulus.
+                let modulus = key.for_lanes.as_ref().map_or(0, |_| size_of::<Modulus>());
+                PARSED_KEY_OCTETS + 4 * key.parsed.as_ref().len() + modulus
+            }
             PublicKey::Ed25519(key) => PARSED_KEY_OCTETS + key.as_ref().len(),
             PublicKey::RsaOfWrongSize(_) => 0,
         };
         size_of::<Key>() + kept
     }
+}
+
+impl RsaKey {
+    fn new(parsed: ParsedPublicKey) -> RsaKey {
+        let for_lanes = modulus_octets(parsed.as_ref()).map(|_| ForLanes::default());
+        RsaKey { parsed, for_lanes }
+    }
+
+    /// The modulus for a kernel that wants this form, if the key is in its range.
+    pub(crate) fn modulus(&self, form: Form) -> Option<&Modulus> {
+        let for_lanes = self.for_lanes.as_ref()?;
+        let computed = match form {
+            Form::Limbs52 => &for_lanes.limbs_52,
+            Form::Limbs28 => &for_lanes.limbs_28,
+        };
+        let octets = || modulus_octets(self.parsed.as_ref());
+        computed.get_or_init(|| Modulus::new(octets()?, form.r_bits()).map(Box::new)).as_deref()
+    }
+}
+
+/// The modulus in a DER `RSAPublicKey` of 2048 bits with the exponent 65537. There is one such encoding, as long as the modulus has
+/// no bit more or less, so all around it can be compared.
+fn modulus_octets(der: &[u8]) -> Option<&[u8; MODULUS_OCTETS]> {
+    der.strip_prefix(&DER_RSA_2048)?.strip_suffix(&DER_EXPONENT_65537)?.try_into().ok()
 }
 
 /// The fault of a record that is no tag list: one that does not even begin like a key is somebody else's.
@@ -180,7 +253,7 @@ fn rsa(der: &[u8]) -> Result<(PublicKey, u32), Cause> {
         PublicKey::RsaOfWrongSize(Cause::KeyTooLong)
     } else {
         let parsed = ParsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, subject_key.as_ref());
-        PublicKey::Rsa(parsed.map_err(|_| Cause::KeySyntax)?)
+        PublicKey::Rsa(RsaKey::new(parsed.map_err(|_| Cause::KeySyntax)?))
     };
     Ok((public, bits))
 }
@@ -197,3 +270,8 @@ const ED25519_BITS: u32 = 256;
 
 /// An `EVP_PKEY` without its numbers, roughly.
 const PARSED_KEY_OCTETS: usize = 600;
+
+/// X.690: a SEQUENCE of 266 octets; in it an INTEGER of 257 octets, the first of them 0 because the next has its highest bit set.
+const DER_RSA_2048: [u8; 9] = [0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00];
+/// X.690: an INTEGER of 3 octets, 65537.
+const DER_EXPONENT_65537: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];

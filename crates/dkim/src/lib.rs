@@ -10,7 +10,8 @@
 //! 2. [`Verification::key_names`] are looked up while the body arrives; the records are parsed by [`KeyTxt::parse`] and may be cached.
 //! 3. [`Verification::body`] for each piece of the body, [`Verification::end_of_body`] at its end. Both only canonicalize into
 //!    staging; hashing is done by [`Kernels::compress`], for all messages of a turn at once.
-//! 4. [`Verification::finish`] with the keys. Hashing that was not done before is done there.
+//! 4. [`Verification::finish`] with the keys. Hashing that was not done before is done there. Messages that are ready at the same
+//!    time do it together: [`Verification::keys`], [`Kernels::verify`] for all of them at once, [`Verification::results`].
 //!
 //! [`kernels`] has what is written for certain CPUs; `unsafe` stands only there.
 //!
@@ -29,6 +30,7 @@ pub mod kernels;
 mod key;
 pub mod limits;
 mod signature;
+mod signature_batch;
 mod tag_list;
 mod verification;
 

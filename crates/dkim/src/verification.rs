@@ -4,6 +4,8 @@
 //! header ─▶ new ─▶ key_names ────── lookups ──────┐
 //! body ───▶ body … end_of_body ─▶ compress ───────┴▶ finish ─▶ results
 //! ```
+//!
+//! [`Verification::finish`] is the way of one message alone. Several go together through `keys`, [`Kernels::verify`] and `results`.
 
 use std::sync::Arc;
 
@@ -15,9 +17,11 @@ use crate::canonical_header::SignedFields;
 use crate::cause::{Cause, DkimResult};
 use crate::header::{Field, Header};
 use crate::kernels::Kernels;
-use crate::key::{KeyFinding, KeyTxt, SignatureFacts};
+use crate::kernels::rsa::MODULUS_OCTETS;
+use crate::key::{KeyFinding, KeyTxt, Known, SignatureFacts};
 use crate::limits::{HEADER_SECTION_OCTETS_MAX, SIGNATURE_FIELD_OCTETS_MAX, SIGNATURES_MAX};
 use crate::signature::{Algorithm, Shown, Signature};
+use crate::signature_batch::{Lane, Lanes};
 
 /// What became of the lookup of one key name.
 #[derive(Debug, Clone)]
@@ -81,6 +85,9 @@ struct Open {
     signature: Vec<u8>,
     identity_is_domain: bool,
     key_name: String,
+    answer: Option<KeyAnswer>,
+    /// What the batch found out.
+    known: Known,
 }
 
 impl Verification {
@@ -134,14 +141,47 @@ impl Verification {
         &mut self.bodies
     }
 
-    /// The results, in the order of the signatures in the header. `key` is asked for names of [`Verification::key_names`] only. Ends
-    /// the body and hashes what is left if that was not done.
+    /// Hashes what is staged of this message alone.
+    pub fn compress(&mut self, kernels: &Kernels) {
+        match self.bodies.as_mut_slice() {
+            [] => {}
+            [one] => kernels.compress(&mut [one]),
+            [one, other, ..] => kernels.compress(&mut [one, other]),
+        }
+    }
+
+    /// Takes the keys in. `key` is asked for names of [`Verification::key_names`] only.
+    pub fn keys(&mut self, key: impl Fn(&str) -> KeyAnswer) {
+        for pending in &mut self.signatures {
+            if let Ok(open) = &mut pending.state {
+                open.answer = Some(key(&open.key_name));
+            }
+        }
+    }
+
+    /// The results, in the order of the signatures in the header. Signatures that [`Kernels::verify`] has not verified are verified here,
+    /// one by one; those whose key was not taken in count as not looked up. Ends the body and hashes what is left if that was not done.
+    pub fn results(&mut self) -> Vec<SignatureResult> {
+        self.end_of_body();
+        self.compress(&Kernels::PORTABLE);
+        self.signatures.iter().map(|pending| pending.result(&self.bodies)).collect()
+    }
+
+    /// The results of this message alone: takes the keys in and does all that is left to do.
     pub fn finish(&mut self, key: impl Fn(&str) -> KeyAnswer) -> Vec<SignatureResult> {
         self.end_of_body();
-        for body in &mut self.bodies {
-            Kernels::PORTABLE.compress(&mut [body]);
+        self.keys(key);
+        self.results()
+    }
+
+    /// Puts into `lanes` what the RSA kernel may verify: signatures whose body hash is right and whose key is there and in its range.
+    pub(crate) fn fill<'v>(&'v mut self, lanes: &mut Lanes<'v>) {
+        let bodies = &self.bodies;
+        for open in self.signatures.iter_mut().filter_map(|pending| pending.state.as_mut().ok()) {
+            if open.answer.is_some() && open.check_body(bodies).is_ok() {
+                open.fill(lanes);
+            }
         }
-        self.signatures.iter().map(|pending| pending.result(&self.bodies, &key)).collect()
     }
 
     fn open(&self) -> impl Iterator<Item = &Open> {
@@ -159,16 +199,16 @@ impl Verification {
 }
 
 impl Pending {
-    fn result(&self, bodies: &[BodyHash], key: &impl Fn(&str) -> KeyAnswer) -> SignatureResult {
+    fn result(&self, bodies: &[BodyHash]) -> SignatureResult {
         let without_key = |cause| KeyFinding { cause, testing: false, bits: 0 };
         let finding = match &self.state {
             Err(cause) => without_key(*cause),
             Ok(open) => match open.check_body(bodies) {
                 Err(cause) => without_key(cause),
-                Ok(()) => match key(&open.key_name) {
-                    KeyAnswer::Found(txt) => txt.judge(&open.facts()),
-                    KeyAnswer::NoKey => without_key(Cause::NoKey),
-                    KeyAnswer::TempFail => without_key(Cause::KeyLookupFailed),
+                Ok(()) => match &open.answer {
+                    Some(KeyAnswer::Found(txt)) => txt.judge(&open.facts(), &open.known),
+                    Some(KeyAnswer::NoKey) => without_key(Cause::NoKey),
+                    Some(KeyAnswer::TempFail) | None => without_key(Cause::KeyLookupFailed),
                 },
             },
         };
@@ -206,6 +246,23 @@ impl Open {
             header_hash: &self.header_hash,
             signature: &self.signature,
             identity_is_domain: self.identity_is_domain,
+        }
+    }
+
+    fn fill<'v>(&'v mut self, lanes: &mut Lanes<'v>) {
+        let Some(KeyAnswer::Found(txt)) = &self.answer else { return };
+        let Ok(signature) = <&[u8; MODULUS_OCTETS]>::try_from(self.signature.as_slice()) else { return };
+        // By hand: `known` is borrowed apart.
+        let facts = SignatureFacts {
+            algorithm: self.algorithm,
+            header_hash: &self.header_hash,
+            signature,
+            identity_is_domain: self.identity_is_domain,
+        };
+        for (key, known) in txt.for_lanes(&facts).zip(&mut self.known) {
+            if let Some(key) = key {
+                lanes.push(Lane { key, signature, digest: &self.header_hash, known });
+            }
         }
     }
 }
@@ -266,6 +323,39 @@ impl Open {
             signature: signature.signature,
             identity_is_domain: signature.identity_is_domain,
             key_name: signature.key_name,
+            answer: None,
+            known: Known::default(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Verification {
+    /// Of signatures that need not be in any header, each with the hash that was signed, over an empty body.
+    pub(crate) fn of_signatures(signatures: Vec<(Algorithm, [u8; 32], Vec<u8>)>) -> Verification {
+        let mut body_hash = [0; 32];
+        body_hash.copy_from_slice(digest(&SHA256, b"").as_ref());
+        let open = |(algorithm, header_hash, signature)| Open {
+            algorithm,
+            body: Canonicalization::Relaxed,
+            body_hash,
+            body_octets: None,
+            header_hash,
+            signature,
+            identity_is_domain: true,
+            key_name: String::new(),
+            answer: None,
+            known: Known::default(),
+        };
+        let signatures = signatures.into_iter().map(|each| Pending { shown: Shown::default(), state: Ok(open(each)) });
+        let mut verification = Verification { signatures: signatures.collect(), bodies: Vec::new() };
+        verification.open_bodies();
+        verification.end_of_body();
+        verification
+    }
+
+    /// What the batch found out about each signature by the first key.
+    pub(crate) fn known(&self) -> Vec<Option<bool>> {
+        self.open().map(|open| open.known[0]).collect()
     }
 }

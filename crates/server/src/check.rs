@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mx6_delivery::Target;
+use mx6_dkim::Kernels;
+use mx6_dkim::kernels::KernelError;
 use mx6_dns::{DnsConfig, DnsError, Zone};
 use mx6_telemetry::LogTarget;
 
@@ -26,6 +28,9 @@ pub enum CheckError {
     /// Resolvers or zone file.
     #[error(transparent)]
     Dns(#[from] DnsError),
+    /// A kernel that this CPU cannot run.
+    #[error("--kernels: {0}; use auto, or leave the option out")]
+    Kernels(#[from] KernelError),
     /// A folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -67,7 +72,10 @@ pub fn check(options: Options) -> Result<CheckReport, CheckError> {
     let config = options.check()?;
     dns_config(&config.names, config.dns_timeout)?;
     check_folders(&config)?;
-    Ok(CheckReport { lines: summary(&config) })
+    let kernels = Kernels::select(config.kernels)?.kernels;
+    let mut lines = summary(&config);
+    lines.push(format!("kernels {kernels}"));
+    Ok(CheckReport { lines })
 }
 
 /// How names are looked up, by configuration.

@@ -11,7 +11,7 @@ use mx6_dns::Source;
 use mx6_message_auth::{HeaderReading, MessageAuth};
 use mx6_policy::facts::{CacheState, Dkim, Facts, Iprev, Spf};
 
-use crate::hash_batch::HashBatch;
+use crate::dkim_batch::{DkimBatch, UnderWay};
 use crate::limits::HASH_PORTION_OCTETS;
 use crate::pending::Pending;
 
@@ -26,6 +26,8 @@ pub(crate) struct Evaluation {
 struct Signed {
     verification: Rc<RefCell<Verification>>,
     keys: Pending<Vec<(String, KeyAnswer, Source)>>,
+    /// Until there are results.
+    under_way: Option<UnderWay>,
 }
 
 impl Evaluation {
@@ -39,7 +41,7 @@ impl Evaluation {
     }
 
     /// The header block is complete: signatures are parsed, keys and the DMARC record looked up while the body arrives.
-    pub(crate) fn header_complete(&mut self, auth: &MessageAuth) {
+    pub(crate) fn header_complete(&mut self, auth: &MessageAuth, batch: &Rc<DkimBatch>) {
         let header = Header::parse(&self.header);
         self.reading = auth.read_header(&header);
         if header.named("DKIM-Signature").next().is_some() {
@@ -47,7 +49,8 @@ impl Evaluation {
             let names = verification.key_names();
             let auth = auth.clone();
             let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
-            self.signed = Some(Signed { verification: Rc::new(RefCell::new(verification)), keys });
+            let verification = Rc::new(RefCell::new(verification));
+            self.signed = Some(Signed { verification, keys, under_way: Some(batch.under_way()) });
         }
         if auth.prefetch_dmarc(&self.reading.author).now_or_never().is_none() {
             let (auth, author) = (auth.clone(), self.reading.author.clone());
@@ -55,8 +58,8 @@ impl Evaluation {
         }
     }
 
-    /// Octets of the body. Waits for the shard's hash batch once a portion is staged; false if that failed.
-    pub(crate) async fn body_octets(&mut self, octets: &[u8], batch: &Rc<HashBatch>) -> bool {
+    /// Octets of the body. Waits for the shard's batch once a portion is staged; false if that failed.
+    pub(crate) async fn body_octets(&mut self, octets: &[u8], batch: &Rc<DkimBatch>) -> bool {
         let Some(signed) = &self.signed else { return true };
         for portion in octets.chunks(HASH_PORTION_OCTETS) {
             let staged = {
@@ -93,7 +96,7 @@ impl Evaluation {
         client: std::net::IpAddr,
         iprev: &mut Pending<Iprev>,
         spf: &mut Pending<Spf>,
-        batch: &Rc<HashBatch>,
+        batch: &Rc<DkimBatch>,
     ) -> Option<Facts> {
         let (dkim, dkim_cache) = self.dkim(batch).await?;
         let iprev = iprev.get().await?.clone();
@@ -107,18 +110,19 @@ impl Evaluation {
         self.signed.as_ref().map_or(0, |signed| signed.keys.elapsed_ms())
     }
 
-    async fn dkim(&mut self, batch: &Rc<HashBatch>) -> Option<(Vec<Dkim>, CacheState)> {
+    async fn dkim(&mut self, batch: &Rc<DkimBatch>) -> Option<(Vec<Dkim>, CacheState)> {
         let Some(signed) = &mut self.signed else { return Some((Vec::new(), CacheState::Unused)) };
         signed.verification.borrow_mut().end_of_body();
+        let keys = signed.keys.get().await?;
+        signed.verification.borrow_mut().keys(|name| {
+            let found = keys.iter().find(|(looked_up, ..)| looked_up == name);
+            found.map_or(KeyAnswer::TempFail, |(_, key, _)| key.clone())
+        });
         if !batch.advance(&signed.verification).await {
             return None;
         }
-        let keys = signed.keys.get().await?;
-        let key = |name: &str| {
-            let found = keys.iter().find(|(looked_up, ..)| looked_up == name);
-            found.map_or(KeyAnswer::TempFail, |(_, key, _)| key.clone())
-        };
-        let results = signed.verification.borrow_mut().finish(key);
+        let results = signed.verification.borrow_mut().results();
+        signed.under_way = None;
         let sources = keys.iter().map(|(.., source)| mx6_message_auth::cache_state(*source));
         Some((MessageAuth::dkim_facts(results), sources.fold(CacheState::Unused, CacheState::and)))
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsError};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches, MessageAuthError};
 use mx6_policy::facts::{CacheState, Facts, PtrState, Spf};
@@ -18,8 +19,8 @@ use serde_json::json;
 
 use crate::check::dns_config;
 use crate::config::{ConfigError, NameSource, Options};
+use crate::dkim_batch::{DkimBatch, DkimBatchLimits};
 use crate::evaluation::Evaluation;
-use crate::hash_batch::HashBatch;
 use crate::pending::Pending;
 use crate::record::identity_word;
 
@@ -125,7 +126,7 @@ struct Asked {
 
 impl Pipeline {
     async fn run(mut self, question: &Question, names: NameSource) -> Result<Explanation, ExplainError> {
-        let batch = HashBatch::new(Counters::default());
+        let batch = DkimBatch::new(DkimBatchLimits::default(), Kernels::PORTABLE, Counters::default());
         let mut asked = self.converse(question, &batch).await?;
         let mut iprev = Pending::known_at_once(self.auth.iprev(self.client.address()).await);
         let address = self.client.address();
@@ -159,7 +160,7 @@ impl Pipeline {
         (Some(class), Stage::EndOfData, end_of_data)
     }
 
-    async fn converse(&self, question: &Question, batch: &Rc<HashBatch>) -> Result<Asked, ExplainError> {
+    async fn converse(&self, question: &Question, batch: &Rc<DkimBatch>) -> Result<Asked, ExplainError> {
         let config = SessionConfig { size_limit: self.size_limit, ..SessionConfig::default() };
         let mut session = Session::new(Arc::new(config), 0);
         let octets = conversation(question);
@@ -180,7 +181,7 @@ impl Pipeline {
                 Step::Octets(octets) => evaluation.header_octets(octets),
                 Step::Notice(Notice::HeaderComplete) => {
                     in_body = true;
-                    evaluation.header_complete(&self.auth);
+                    evaluation.header_complete(&self.auth, batch);
                 }
                 Step::Notice(Notice::TransactionReset) => {}
                 Step::Question(asked) => {

@@ -11,9 +11,9 @@ mod buffers;
 mod check;
 mod config;
 mod connection;
+mod dkim_batch;
 mod evaluation;
 mod explain;
-mod hash_batch;
 pub mod limits;
 mod memory;
 mod message;
@@ -29,6 +29,7 @@ pub mod tune;
 
 pub use check::{CheckError, CheckReport, FolderError, check};
 pub use config::{CacheOctets, Config, ConfigError, FileError, NameSource, Options};
+pub use dkim_batch::DkimBatchLimits;
 pub use explain::{ExplainError, Explanation, Question, explain};
 pub use mx6_runtime::StopFlag;
 pub use serve::{ServeError, serve};

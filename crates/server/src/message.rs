@@ -61,7 +61,7 @@ impl Message {
     /// The header block is complete.
     pub(crate) fn header_complete(&mut self) {
         if self.trouble.is_none() {
-            self.evaluation.header_complete(&self.shard.auth);
+            self.evaluation.header_complete(&self.shard.auth, &self.shard.batch);
         }
     }
 

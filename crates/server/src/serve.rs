@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mx6_delivery::Target;
+use mx6_dkim::Kernels;
+use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{Caches, DnsError};
 use mx6_message_auth::MessageAuthCaches;
 use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
-use mx6_telemetry::{Counters, LogError, Recorders};
+use mx6_telemetry::{Counters, LogError, Recorders, Total};
 
 use crate::check::{FolderError, check_folders, dns_config};
 use crate::connection::ListenerKind;
+use crate::dkim_batch;
 use crate::evaluation::unix_ms;
 use crate::limits;
 use crate::shard::{Shard, ShardParts};
@@ -31,6 +34,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// A kernel that this CPU cannot run.
+    #[error("--kernels: {0}; use auto, or leave the option out")]
+    Kernels(#[from] KernelError),
     /// The resolvers or the zone file.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -58,7 +64,7 @@ impl ServeError {
         match self {
             ServeError::Preflight(preflight) => preflight.exit_code(),
             ServeError::Bind { .. } => 69,
-            ServeError::Dns(_) => 78,
+            ServeError::Dns(_) | ServeError::Kernels(_) => 78,
             ServeError::Folder(_) | ServeError::Deliver(_) | ServeError::Log(_) => 73,
             ServeError::Failed(_) => 70,
             ServeError::Shard(shard) => shard.exit_code(),
@@ -83,12 +89,14 @@ fn bind_remedy(error: &std::io::Error) -> &'static str {
 /// If it cannot be started; if a shard dies, in which case the process must end.
 pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
     mx6_runtime::preflight(config.cores.cpus().len())?;
+    let kernels = select_kernels(config.kernels)?;
     let dns = dns_config(&config.names, config.dns_timeout)?;
     let shards = config.cores.cpus().len();
     check_folders(&config)?;
     config.target.prepare().map_err(ServeError::Deliver)?;
     let listeners = bind_all(&config, shards)?;
     let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
+    let total = Total::of(counters.clone());
     let mut recorders = Recorders::start(&config.log, &counters)?;
     let cores = config.cores.clone();
     if config.gate.directory.is_empty() {
@@ -111,6 +119,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
         Some(ShardParts {
             index,
             config: Arc::clone(&config),
+            kernels,
             dns: dns.clone(),
             dns_caches: dns_caches.clone(),
             auth_caches: auth_caches.clone(),
@@ -142,11 +151,24 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
     if let Err(error) = recorders.close() {
         mx6_telemetry::say!("the decision log was not written whole: {error}");
     }
+    if let Some(line) = dkim_batch::occupancy(&total) {
+        mx6_telemetry::say!("{line}");
+    }
     ended?;
     match failures.lock().unwrap_or_else(PoisonError::into_inner).pop() {
         Some(failure) => Err(ServeError::Failed(failure)),
         None => Ok(()),
     }
+}
+
+/// Selects kernels and says which. One that gives wrong answers is told: the machine or the compiler is broken, mail is not at risk.
+fn select_kernels(choice: KernelChoice) -> Result<Kernels, KernelError> {
+    let selection = Kernels::select(choice)?;
+    for name in selection.failed.iter() {
+        mx6_telemetry::say!("kernel {name} gave wrong answers at the start and is switched off");
+    }
+    mx6_telemetry::say!("kernels: {}", selection.kernels);
+    Ok(selection.kernels)
 }
 
 /// For a gate that answers names from a file, which is one that somebody tries out.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mx6_delivery::Delivery;
+use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
 use mx6_policy::{Connector, Gate};
@@ -18,7 +19,7 @@ use mx6_telemetry::{Counter, Counters, Recorder};
 use crate::Config;
 use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
-use crate::hash_batch::HashBatch;
+use crate::dkim_batch::DkimBatch;
 use crate::limits;
 use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
@@ -27,6 +28,7 @@ use crate::phase::{Phase, Phases};
 pub(crate) struct ShardParts {
     pub(crate) index: usize,
     pub(crate) config: Arc<Config>,
+    pub(crate) kernels: Kernels,
     pub(crate) dns: DnsConfig,
     pub(crate) dns_caches: Caches,
     pub(crate) auth_caches: MessageAuthCaches,
@@ -46,7 +48,7 @@ pub(crate) struct Shard {
     pub(crate) proxy_from: Vec<IpNet>,
     pub(crate) auth: MessageAuth,
     pub(crate) delivery: Delivery,
-    pub(crate) batch: Rc<HashBatch>,
+    pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
     pub(crate) spill_dir: Arc<Path>,
     pub(crate) counters: Counters,
@@ -102,7 +104,7 @@ impl Shard {
             proxy_from: config.proxy_from.clone(),
             auth,
             delivery: Delivery::new(&config.target, mx6_delivery::DeliveryConfig::new(&config.hostname)),
-            batch: HashBatch::new(parts.counters.clone()),
+            batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
             memory: MemoryBudget::new(config.memory_octets),
             spill_dir: config.spill_dir.as_path().into(),
             counters: parts.counters,

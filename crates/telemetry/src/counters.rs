@@ -35,6 +35,34 @@ pub enum Counter {
     HashBatches,
     /// Body hashes advanced in those turns.
     HashLanes,
+    /// Batches of one body hashes.
+    HashLanes1,
+    /// Batches of two body hashes.
+    HashLanes2,
+    /// Batches of three or four body hashes.
+    HashLanes3To4,
+    /// Batches of five to eight body hashes.
+    HashLanes5To8,
+    /// Batches of nine to sixteen body hashes.
+    HashLanes9To16,
+    /// Batches of seventeen or more body hashes.
+    HashLanes17AndMore,
+    /// Turns of the loop in which RSA-2048 signatures were ready for the kernel, whether or not there is one.
+    RsaBatches,
+    /// RSA-2048 signatures that were ready in those turns.
+    RsaLanes,
+    /// Batches of one RSA-2048 signatures.
+    RsaLanes1,
+    /// Batches of two RSA-2048 signatures.
+    RsaLanes2,
+    /// Batches of three or four RSA-2048 signatures.
+    RsaLanes3To4,
+    /// Batches of five to eight RSA-2048 signatures.
+    RsaLanes5To8,
+    /// Batches of nine to sixteen RSA-2048 signatures.
+    RsaLanes9To16,
+    /// Batches of seventeen or more RSA-2048 signatures.
+    RsaLanes17AndMore,
     /// Next-hop transactions given back because the body stalled.
     NextHopReleased,
     /// Decision records lost because the ring was full.
@@ -43,7 +71,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 16] = [
+    pub const ALL: [Counter; 30] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
         Counter::AcceptStarved,
@@ -58,8 +86,42 @@ impl Counter {
         Counter::MemoryRefused,
         Counter::HashBatches,
         Counter::HashLanes,
+        Counter::HashLanes1,
+        Counter::HashLanes2,
+        Counter::HashLanes3To4,
+        Counter::HashLanes5To8,
+        Counter::HashLanes9To16,
+        Counter::HashLanes17AndMore,
+        Counter::RsaBatches,
+        Counter::RsaLanes,
+        Counter::RsaLanes1,
+        Counter::RsaLanes2,
+        Counter::RsaLanes3To4,
+        Counter::RsaLanes5To8,
+        Counter::RsaLanes9To16,
+        Counter::RsaLanes17AndMore,
         Counter::NextHopReleased,
         Counter::RecordsLost,
+    ];
+
+    /// Batches of body hashes by lanes filled, in the order of [`LANES`].
+    pub const HASH_LANES: [Counter; LANES.len()] = [
+        Counter::HashLanes1,
+        Counter::HashLanes2,
+        Counter::HashLanes3To4,
+        Counter::HashLanes5To8,
+        Counter::HashLanes9To16,
+        Counter::HashLanes17AndMore,
+    ];
+
+    /// Batches of RSA-2048 signatures by lanes filled, in the order of [`LANES`].
+    pub const RSA_LANES: [Counter; LANES.len()] = [
+        Counter::RsaLanes1,
+        Counter::RsaLanes2,
+        Counter::RsaLanes3To4,
+        Counter::RsaLanes5To8,
+        Counter::RsaLanes9To16,
+        Counter::RsaLanes17AndMore,
     ];
 
     /// The counter's name.
@@ -80,11 +142,28 @@ impl Counter {
             Counter::MemoryRefused => "memory_refused",
             Counter::HashBatches => "hash_batches",
             Counter::HashLanes => "hash_lanes",
+            Counter::HashLanes1 => "hash_lanes_1",
+            Counter::HashLanes2 => "hash_lanes_2",
+            Counter::HashLanes3To4 => "hash_lanes_3_to_4",
+            Counter::HashLanes5To8 => "hash_lanes_5_to_8",
+            Counter::HashLanes9To16 => "hash_lanes_9_to_16",
+            Counter::HashLanes17AndMore => "hash_lanes_17_and_more",
+            Counter::RsaBatches => "rsa_batches",
+            Counter::RsaLanes => "rsa_lanes",
+            Counter::RsaLanes1 => "rsa_lanes_1",
+            Counter::RsaLanes2 => "rsa_lanes_2",
+            Counter::RsaLanes3To4 => "rsa_lanes_3_to_4",
+            Counter::RsaLanes5To8 => "rsa_lanes_5_to_8",
+            Counter::RsaLanes9To16 => "rsa_lanes_9_to_16",
+            Counter::RsaLanes17AndMore => "rsa_lanes_17_and_more",
             Counter::NextHopReleased => "next_hop_released",
             Counter::RecordsLost => "records_lost",
         }
     }
 }
+
+/// How batches are told apart by lanes filled: the most of each kind, and the kind in words.
+pub const LANES: [(usize, &str); 6] = [(1, "1"), (2, "2"), (4, "3-4"), (8, "5-8"), (16, "9-16"), (usize::MAX, "17+")];
 
 /// One shard's counters. Cheap to clone; all clones count together.
 #[derive(Debug, Clone, Default)]
@@ -109,6 +188,15 @@ impl Counters {
     pub fn add(&self, counter: Counter, amount: u64) {
         let value = &self.block.values[counter as usize];
         value.store(value.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Counts a batch with so many lanes filled among its `kinds`; one without any is none.
+    pub fn add_batch(&self, kinds: &[Counter; LANES.len()], filled: usize) {
+        if filled > 0
+            && let Some(kind) = LANES.iter().position(|(most, _)| filled <= *most)
+        {
+            self.add_one(kinds[kind]);
+        }
     }
 
     /// The value now.
@@ -141,6 +229,16 @@ impl Total {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_by_lanes_filled() {
+        let counters = Counters::default();
+        for filled in [0, 1, 1, 2, 3, 4, 5, 8, 9, 16, 17, 1000] {
+            counters.add_batch(&Counter::RSA_LANES, filled);
+        }
+        assert_eq!(Counter::RSA_LANES.map(|kind| counters.value(kind)), [2, 1, 2, 2, 2, 2]);
+        assert_eq!(Counter::HASH_LANES.map(|kind| counters.value(kind)), [0; 6]);
+    }
 
     #[test]
     fn shards_sum_and_names_differ() {

@@ -18,6 +18,6 @@ mod counters;
 mod decision;
 mod recorder;
 
-pub use counters::{Counter, Counters, Total};
+pub use counters::{Counter, Counters, LANES, Total};
 pub use decision::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord};
 pub use recorder::{LogError, LogTarget, Recorder, Recorders};

@@ -14,6 +14,10 @@ pub(crate) struct Avx2(());
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512(());
 
+/// AVX-512 F and IFMA.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ifma(());
+
 #[cfg(target_arch = "x86_64")]
 impl ShaNi {
     pub(crate) fn detect() -> Option<ShaNi> {
@@ -35,5 +39,13 @@ impl Avx512 {
     pub(crate) fn detect() -> Option<Avx512> {
         let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         has.then_some(Avx512(()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Ifma {
+    pub(crate) fn detect() -> Option<Ifma> {
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        has.then_some(Ifma(()))
     }
 }

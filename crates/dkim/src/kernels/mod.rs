@@ -7,6 +7,7 @@
 //! [`cpu`] proves, and that a load reads the octets of a reference.
 
 mod cpu;
+pub(crate) mod rsa;
 mod sha256;
 
 use std::fmt;
@@ -14,12 +15,15 @@ use std::str::FromStr;
 
 pub use sha256::{Block, INITIAL_STATE, Sha256Job, Sha256Kernels, State};
 
+use crate::Verification;
 use crate::body_hash::BodyHash;
+use rsa::RsaKernel;
 
 /// The kernels to use, one set for each purpose. Cheap to copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernels {
     sha256: Sha256Kernels,
+    rsa: Option<RsaKernel>,
 }
 
 /// A kernel by its name, which is also what an operator calls it.
@@ -31,6 +35,10 @@ pub enum KernelName {
     Avx2,
     /// SHA-256 of sixteen bodies in AVX-512 registers.
     Avx512,
+    /// RSA-2048 of four signatures in AVX2 registers.
+    RsaAvx2,
+    /// RSA-2048 of eight signatures by AVX512-IFMA.
+    RsaIfma,
 }
 
 /// What a kernel computes.
@@ -38,6 +46,8 @@ pub enum KernelName {
 pub enum Purpose {
     /// Body hashes.
     Sha256,
+    /// RSA signatures of 2048 bits.
+    Rsa2048,
 }
 
 /// What an operator wants.
@@ -89,7 +99,7 @@ pub enum KernelError {
 
 impl Kernels {
     /// No kernel of ours.
-    pub const PORTABLE: Kernels = Kernels { sha256: Sha256Kernels::PORTABLE };
+    pub const PORTABLE: Kernels = Kernels { sha256: Sha256Kernels::PORTABLE, rsa: None };
 
     /// Follows `choice` with what this CPU has. Every kernel that comes into question is asked for known answers first; one that fails is
     /// left out.
@@ -103,6 +113,13 @@ impl Kernels {
     /// Advances every hash of the batch over its staged whole blocks, the padding of ended ones included. Sorts the batch.
     pub fn compress(&self, batch: &mut [&mut BodyHash]) {
         crate::body_hash::compress(&self.sha256, batch);
+    }
+
+    /// Verifies what can be verified together of messages whose body has ended and is hashed and whose keys were taken in; what is not
+    /// so far is passed over. Allocates nothing. Says how many signatures were ready for lanes of their own, whether or not a kernel took
+    /// them.
+    pub fn verify<'v>(&self, batch: impl IntoIterator<Item = &'v mut Verification>) -> usize {
+        crate::signature_batch::verify(self.rsa, batch)
     }
 
     /// Those that hash.
@@ -121,7 +138,7 @@ fn select_among(
     let all = Names::from_iter(KernelName::ALL);
     let has = all.filter(on_this_cpu);
     let wanted = match choice {
-        KernelChoice::Auto => has,
+        KernelChoice::Auto => has.filter(KernelName::is_proven),
         KernelChoice::Only(names) => names,
     };
     if let Some(wanted) = wanted.iter().find(|name| !has.contains(*name)) {
@@ -130,21 +147,23 @@ fn select_among(
     let working = wanted.filter(answers_are_right);
     let failed = wanted.filter(|name| !working.contains(name));
     let kernels = match choice {
-        KernelChoice::Auto => Kernels { sha256: Sha256Kernels::fastest(working) },
-        KernelChoice::Only(_) => Kernels { sha256: Sha256Kernels::only(working) },
+        KernelChoice::Auto => Kernels { sha256: Sha256Kernels::fastest(working), rsa: RsaKernel::fastest(working) },
+        KernelChoice::Only(_) => Kernels { sha256: Sha256Kernels::only(working), rsa: RsaKernel::fastest(working) },
     };
     Ok(Selection { kernels, failed })
 }
 
 impl fmt::Display for Kernels {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SHA-256 {}", self.sha256)
+        let rsa = self.rsa.map_or("portable", |kernel| kernel.name().as_str());
+        write!(formatter, "SHA-256 {}, RSA-2048 {rsa}", self.sha256)
     }
 }
 
 impl KernelName {
     /// Every kernel there is.
-    pub const ALL: [KernelName; 3] = [KernelName::ShaNi, KernelName::Avx2, KernelName::Avx512];
+    pub const ALL: [KernelName; 5] =
+        [KernelName::ShaNi, KernelName::Avx2, KernelName::Avx512, KernelName::RsaAvx2, KernelName::RsaIfma];
 
     /// As an operator writes it.
     #[must_use]
@@ -153,6 +172,8 @@ impl KernelName {
             KernelName::ShaNi => "sha-ni",
             KernelName::Avx2 => "avx2",
             KernelName::Avx512 => "avx512",
+            KernelName::RsaAvx2 => "rsa-avx2",
+            KernelName::RsaIfma => "rsa-ifma",
         }
     }
 
@@ -161,19 +182,29 @@ impl KernelName {
     pub fn purpose(self) -> Purpose {
         match self {
             KernelName::ShaNi | KernelName::Avx2 | KernelName::Avx512 => Purpose::Sha256,
+            KernelName::RsaAvx2 | KernelName::RsaIfma => Purpose::Rsa2048,
         }
+    }
+
+    /// Whether its tests have run on a CPU that has the instructions. One of which only the algorithm was tested, on emulated instructions,
+    /// is used when an operator names it, and not by `auto`.
+    #[must_use]
+    pub fn is_proven(self) -> bool {
+        self != KernelName::RsaIfma
     }
 
     /// Whether this CPU has what it needs.
     fn on_this_cpu(self) -> bool {
         match self.purpose() {
             Purpose::Sha256 => Sha256Kernels::can_run(self),
+            Purpose::Rsa2048 => RsaKernel::named(self).is_some(),
         }
     }
 
     fn answers_are_right(self) -> bool {
         match self.purpose() {
             Purpose::Sha256 => Sha256Kernels::only(Names::from_iter([self])).answers_are_right(),
+            Purpose::Rsa2048 => RsaKernel::named(self).is_some_and(RsaKernel::answers_are_right),
         }
     }
 }
@@ -288,7 +319,10 @@ mod tests {
         let lacks_avx512 = |name| name != KernelName::Avx512;
         let choice = "avx512".parse().unwrap();
         let error = select_among(choice, lacks_avx512, |_| true).unwrap_err();
-        assert_eq!(error.to_string(), "this CPU cannot run avx512; it can run portable, sha-ni, avx2");
+        assert_eq!(
+            error.to_string(),
+            "this CPU cannot run avx512; it can run portable, sha-ni, avx2, rsa-avx2, rsa-ifma"
+        );
         let error = select_among(choice, |_| false, |_| true).unwrap_err();
         assert_eq!(error.to_string(), "this CPU cannot run avx512; it can run portable");
         assert!(select_among(KernelChoice::Auto, |_| false, |_| true).is_ok());
@@ -302,7 +336,7 @@ mod tests {
                 let selection = select_among(choice, KernelName::on_this_cpu, right).unwrap();
                 assert_eq!(selection.failed, names(&[broken]));
                 let used = selection.kernels.to_string();
-                assert!(!used.contains(broken.as_str()), "{used}");
+                assert!(used.split([' ', ',']).all(|word| word != broken.as_str()), "{used}");
             }
         }
     }
@@ -313,9 +347,13 @@ mod tests {
         assert_eq!(selection.failed, Names::default());
         for name in KernelName::ALL.into_iter().filter(|name| name.on_this_cpu()) {
             let selection = Kernels::select(KernelChoice::Only(names(&[name]))).unwrap();
-            assert_eq!(selection.kernels.to_string(), format!("SHA-256 {name}"));
+            let expected = match name.purpose() {
+                Purpose::Sha256 => format!("SHA-256 {name}, RSA-2048 portable"),
+                Purpose::Rsa2048 => format!("SHA-256 portable, RSA-2048 {name}"),
+            };
+            assert_eq!(selection.kernels.to_string(), expected);
         }
         let selection = Kernels::select("portable".parse().unwrap()).unwrap();
-        assert_eq!(selection.kernels.to_string(), "SHA-256 portable");
+        assert_eq!(selection.kernels.to_string(), "SHA-256 portable, RSA-2048 portable");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mx6_delivery::{Target, TargetError};
+use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{CacheSizes, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCacheSizes;
 use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode, canonical_network};
@@ -18,6 +19,7 @@ use mx6_telemetry::LogTarget;
 pub use file::FileError;
 pub use options::Options;
 
+use crate::dkim_batch::DkimBatchLimits;
 use crate::limits;
 
 /// Everything that `serve` needs, checked.
@@ -53,8 +55,12 @@ pub struct Config {
     pub spill_dir: PathBuf,
     /// Octets.
     pub cache_octets: CacheOctets,
+    /// How DKIM work is gathered.
+    pub dkim_batch: DkimBatchLimits,
     /// Where decision records go.
     pub log: LogTarget,
+    /// Which code hashes and verifies.
+    pub kernels: KernelChoice,
     /// After SIGTERM.
     pub drain_timeout: Duration,
 }
@@ -177,7 +183,9 @@ impl Options {
         }
         self.checked_size_limit()?;
         mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
-        self.cache_octets().map(|_| ())
+        self.kernel_choice()?;
+        self.cache_octets()?;
+        self.dkim_batch().map(|_| ())
     }
 
     /// The checked configuration of a server.
@@ -219,7 +227,9 @@ impl Options {
             memory_octets: mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?,
             spill_dir: self.spill_dir.clone().unwrap_or_else(std::env::temp_dir),
             cache_octets: self.cache_octets()?,
+            dkim_batch: self.dkim_batch()?,
             log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
+            kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
             hostname,
         })
@@ -305,6 +315,12 @@ impl Options {
         Ok(NameSource::Servers(servers?))
     }
 
+    /// The choice as it is written; whether this CPU can follow it is seen when the kernels are selected.
+    fn kernel_choice(&self) -> Result<KernelChoice, ConfigError> {
+        let text = self.kernels.as_deref().unwrap_or("auto");
+        text.parse().map_err(|error: KernelError| ConfigError::invalid("--kernels", text, error.to_string()))
+    }
+
     /// How long one query may take, if that was given.
     ///
     /// # Errors
@@ -327,6 +343,23 @@ impl Options {
             ptr: mebibytes("--cache-ptr", self.cache_ptr, limits::CACHE_PTR_MIB_DEFAULT)?,
             spf: mebibytes("--cache-spf", self.cache_spf, limits::CACHE_SPF_MIB_DEFAULT)?,
             dkim: mebibytes("--cache-dkim", self.cache_dkim, limits::CACHE_DKIM_MIB_DEFAULT)?,
+        })
+    }
+
+    /// How DKIM work is gathered.
+    fn dkim_batch(&self) -> Result<DkimBatchLimits, ConfigError> {
+        let defaults = DkimBatchLimits::default();
+        let within = |option, given: Option<u64>, least, most| match given {
+            Some(given) if !(least..=most).contains(&given) => {
+                Err(ConfigError::invalid(option, &given.to_string(), format!("must lie between {least} and {most}")))
+            }
+            given => Ok(given),
+        };
+        let max = within("--dkim-batch-max", self.dkim_batch_max, 1, limits::DKIM_BATCH_MAX)?;
+        let wait = within("--dkim-batch-wait-us", self.dkim_batch_wait_us, 0, limits::DKIM_BATCH_WAIT_US_MAX)?;
+        Ok(DkimBatchLimits {
+            max: max.and_then(|max| usize::try_from(max).ok()).unwrap_or(defaults.max),
+            wait: wait.map_or(defaults.wait, Duration::from_micros),
         })
     }
 }
@@ -384,7 +417,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 14] = [
+        let cases: [(Change, &str); 18] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
             (|o| o.listen = vec![], "--listen is missing"),
@@ -398,7 +431,14 @@ mod tests {
             (|o| o.domain = vec!["open.example=yes".into()], "--domain: domain mode `yes`"),
             (|o| o.connector = vec!["x".into()], "--connector: "),
             (|o| o.cores = Some("x".into()), "--cores: "),
+            (|o| o.kernels = Some("fast".into()), "--kernels `fast`: is not auto, portable or a kernel (sha-ni, "),
+            (|o| o.kernels = Some("avx2,sha-ni".into()), "--kernels `avx2,sha-ni`: avx2 and sha-ni do the same"),
             (|o| o.cache_spf = Some(0), "--cache-spf `0`: must lie between 1"),
+            (|o| o.dkim_batch_max = Some(0), "--dkim-batch-max `0`: must lie between 1 and 1024"),
+            (
+                |o| o.dkim_batch_wait_us = Some(1_000_000),
+                "--dkim-batch-wait-us `1000000`: must lie between 0 and 20000",
+            ),
         ];
         for (change, words) in cases {
             let mut options = options();

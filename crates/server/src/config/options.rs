@@ -93,9 +93,22 @@ pub struct Options {
     #[arg(long, env = "MX6_CACHE_DKIM", value_name = "MIB")]
     pub cache_dkim: Option<u64>,
 
+    /// Messages whose DKIM work is done together; 1 keeps each to itself [default: 64].
+    #[arg(long, env = "MX6_DKIM_BATCH_MAX", value_name = "MESSAGES")]
+    pub dkim_batch_max: Option<u64>,
+
+    /// How long the first of a batch waits for others to fill lanes, in microseconds [default: 0: only for what is ready].
+    #[arg(long, env = "MX6_DKIM_BATCH_WAIT_US", value_name = "US")]
+    pub dkim_batch_wait_us: Option<u64>,
+
     /// File that decision records are appended to [default: standard output].
     #[arg(long, env = "MX6_LOG", value_name = "FILE")]
     pub log: Option<PathBuf>,
+
+    /// Which code hashes and verifies: `auto` (the fastest that this CPU has), `portable`, or kernels by name,
+    /// at most one for each purpose: sha-ni, avx2, avx512 [default: auto].
+    #[arg(long, env = "MX6_KERNELS", value_name = "auto|portable|NAMES")]
+    pub kernels: Option<String>,
 
     /// How long transactions may take to finish after SIGTERM, in seconds [default: 60].
     #[arg(long, env = "MX6_DRAIN_TIMEOUT", value_name = "SECONDS")]
@@ -134,7 +147,10 @@ impl Options {
             cache_ptr: self.cache_ptr.or(below.cache_ptr),
             cache_spf: self.cache_spf.or(below.cache_spf),
             cache_dkim: self.cache_dkim.or(below.cache_dkim),
+            dkim_batch_max: self.dkim_batch_max.or(below.dkim_batch_max),
+            dkim_batch_wait_us: self.dkim_batch_wait_us.or(below.dkim_batch_wait_us),
             log: self.log.or(below.log),
+            kernels: self.kernels.or(below.kernels),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
         }
     }
@@ -150,7 +166,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 25] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -171,6 +187,9 @@ pub(super) const KEYS: [&str; 22] = [
     "cache-ptr",
     "cache-spf",
     "cache-dkim",
+    "dkim-batch-max",
+    "dkim-batch-wait-us",
     "log",
+    "kernels",
     "drain-timeout",
 ];

@@ -128,6 +128,7 @@ impl Engine {
             KernelName::Avx2 => Avx2::detect().map(Engine::Avx2),
             #[cfg(target_arch = "x86_64")]
             KernelName::Avx512 => Avx512::detect().map(Engine::Avx512),
+            KernelName::RsaAvx2 | KernelName::RsaIfma => None,
             #[cfg(not(target_arch = "x86_64"))]
             _ => None,
         }

@@ -46,9 +46,9 @@ pub(super) fn compress_lanes<V: Vector<N>, const N: usize>(
         let before = words;
         let (sixteens, _) = ROUND_CONSTANTS.as_flattened().as_chunks::<16>();
         sixteen_rounds::<true, V, N>(cpu, &mut words, &mut message, &sixteens[0]);
-        sixteen_rounds::<false, V, N>(cpu, &mut words, &mut message, &sixteens[1]);
-        sixteen_rounds::<false, V, N>(cpu, &mut words, &mut message, &sixteens[2]);
-        sixteen_rounds::<false, V, N>(cpu, &mut words, &mut message, &sixteens[3]);
+        for constants in &sixteens[1..] {
+            sixteen_rounds::<false, V, N>(cpu, &mut words, &mut message, constants);
+        }
         for word in 0..8 {
             words[word] = words[word].plus(before[word]);
         }

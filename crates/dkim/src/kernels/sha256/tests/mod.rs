@@ -1,5 +1,7 @@
 //! Every kernel of this CPU, and the lane algorithm emulated, against aws-lc-rs.
 
+mod fuzz;
+
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::emulated::Emulated;
@@ -9,8 +11,15 @@ use super::*;
 /// A way to advance jobs.
 type Advance = Box<dyn Fn(Vec<Sha256Job<'_>>)>;
 
-/// All ways that can be tried here, with their names.
+/// The ways to be tried: all, or those that `MX6_TEST_KERNEL` names, for machines that take their time.
 fn ways() -> Vec<(String, Advance)> {
+    let wanted = std::env::var("MX6_TEST_KERNEL").unwrap_or_default();
+    let ways: Vec<_> = all_ways().into_iter().filter(|(name, _)| wanted.is_empty() || *name == wanted).collect();
+    assert!(!ways.is_empty(), "this CPU has no {wanted}");
+    ways
+}
+
+fn all_ways() -> Vec<(String, Advance)> {
     let mut ways: Vec<(String, Advance)> = vec![
         ("portable".into(), Box::new(|jobs| Sha256Kernels::PORTABLE.advance(jobs))),
         ("sixteen lanes, emulated".into(), Box::new(|jobs| Queue::new(jobs.into_iter()).run::<16>(Emulated, 1))),
