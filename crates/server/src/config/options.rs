@@ -106,7 +106,7 @@ pub struct Options {
     pub log: Option<PathBuf>,
 
     /// Which code hashes and verifies: `auto` (the fastest that this CPU has), `portable`, or kernels by name,
-    /// at most one for each purpose: sha-ni, avx2, avx512 [default: auto].
+    /// at most one for each purpose: sha-ni, avx2, avx512 (SHA-256), rsa-avx2, rsa-ifma (RSA-2048) [default: auto].
     #[arg(long, env = "MX6_KERNELS", value_name = "auto|portable|NAMES")]
     pub kernels: Option<String>,
 
