@@ -3,9 +3,10 @@
 
     benches/allocations.py [--sites 60] [--deliver discard:] [--mx6 PATH]
 
-Puts probes on malloc, calloc, realloc and posix_memalign of the C library (perf probe, uprobes): one count for each row of relay_cost.py, then
-call stacks for the first row. A site is the innermost line of this workspace or of glommio; a busy machine loses some stacks. Needs what
-relay_cost.py needs, root, perf, addr2line and readelf (linux-perf, binutils).
+Puts probes (perf probe, uprobes) on the allocator that Rust code uses, mimalloc's doors in the binary, and on that of the C library, which the
+cryptography in C uses: one count for each row of relay_cost.py, then call stacks for the first row. A site is the innermost line of this
+workspace or of glommio; a busy machine loses some stacks. Needs what relay_cost.py needs with smtp-source, root, perf, addr2line, nm and
+readelf (linux-perf, binutils).
 """
 
 import argparse
@@ -15,12 +16,15 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import relay_cost
 
-CALLS = ["malloc", "calloc", "realloc", "posix_memalign"]
-EVENTS = [word for call in CALLS for word in ("-e", f"probe_libc:{call}")]
+RUST = ["mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"]
+C = ["malloc", "calloc", "realloc", "posix_memalign"]
+GROUP = "mx6_allocations"
+EVENTS = [word for call in RUST + C for word in ("-e", f"{GROUP}:{call}")]
 
 
 def arguments():
@@ -42,13 +46,18 @@ def library(binary):
 @contextlib.contextmanager
 def probes(binary):
     """The probes, as long as they are needed."""
-    subprocess.run(["perf", "probe", "-q", "--del", "probe_libc:*"], stderr=subprocess.DEVNULL)
-    for call in CALLS:
-        subprocess.run(["perf", "probe", "-q", "-x", library(binary), call], check=True)
+    symbols = subprocess.run(["nm", binary], capture_output=True, text=True, check=True).stdout.split()
+    if missing := set(RUST) - set(symbols):
+        sys.exit(f"{binary} has no {', '.join(missing)}: another allocator than mimalloc would not be counted")
+    remove = lambda: subprocess.run(["perf", "probe", "-q", "--del", f"{GROUP}:*"], stderr=subprocess.DEVNULL)
+    remove()
+    for where, calls in ((binary, RUST), (library(binary), C)):
+        for call in calls:
+            subprocess.run(["perf", "probe", "-q", "-x", where, "--no-demangle", f"{GROUP}:{call}={call}"], check=True)
     try:
         yield
     finally:
-        subprocess.run(["perf", "probe", "-q", "--del", "probe_libc:*"])
+        remove()
 
 
 def watched(bench, command, row, messages):
@@ -68,8 +77,8 @@ def count(bench, row):
     """Calls of each kind for a message of a row."""
     report = bench.folder / "perf-stat"
     sent = watched(bench, ["perf", "stat", "-x", ",", "-o", report], row, bench.options.messages)
-    fields = [line.split(",") for line in report.read_text().splitlines() if "probe_libc" in line]
-    return {field[2].removeprefix("probe_libc:"): int(field[0]) / sent for field in fields}
+    fields = [line.split(",") for line in report.read_text().splitlines() if GROUP in line]
+    return {field[2].removeprefix(f"{GROUP}:"): int(field[0]) / sent for field in fields}
 
 
 def sites(bench):
@@ -107,6 +116,7 @@ def source_lines(binary, addresses):
 
 def site(lines):
     """The innermost line of ours or of glommio, and the library function that it called."""
+    lines = [(function, line) for function, line in lines if not function.startswith("__rust_")]
     for at, (function, line) in enumerate(lines):
         if place := re.search(r"((?<=crates/)[\w-]+/src/\S+:\d+|glommio-[\d.]+/src/\S+:\d+)", line):
             called = re.sub("<.*", "", lines[at - 1][0]) if at else ""
@@ -120,10 +130,10 @@ def main():
         stack.enter_context(probes(options.mx6))
         bench = relay_cost.Bench(options, stack)
         bench.servers["mx6"] = bench.mx6(options.deliver)
-        print(f"| body | messages a connection | all | {' | '.join(CALLS)} |\n|---|---|---|{'---|' * len(CALLS)}")
+        print("| body | messages a connection | Rust: all | of these growing | C |\n|---|---|---|---|---|")
         for row in relay_cost.ROWS:
             calls = count(bench, row)
-            numbers = [sum(calls.values())] + [calls.get(call, 0) for call in CALLS]
+            numbers = [sum(calls[call] for call in RUST), calls["mi_realloc_aligned"], sum(calls[call] for call in C)]
             print(f"| {row[0] // 1000} KB | {row[1]} | {' | '.join(f'{number:.1f}' for number in numbers)} |", flush=True)
         print("\n| calls | site, in the first row |\n|---|---|")
         for place, number in list(sites(bench).items())[: options.sites]:
