@@ -173,6 +173,21 @@ fn unsafe_code_is_forbidden_where_it_has_no_business() {
     );
 }
 
+/// In `dkim` the compiler denies it, and one line allows it to the kernels.
+#[test]
+fn unsafe_code_of_dkim_is_in_its_kernels() {
+    let members = members();
+    let dkim = members.iter().find(|member| member.name == "dkim").unwrap();
+    let root = read(&dkim.root_file());
+    assert!(root.contains("#![deny(unsafe_code)]"));
+    let allowed = "#[allow(unsafe_code)]\npub mod kernels;";
+    assert!(root.contains(allowed));
+    let kernels = dkim.source_folder().join("kernels");
+    let elsewhere = dkim.sources().into_iter().filter(|path| !path.starts_with(&kernels));
+    let allows = elsewhere.filter(|path| read(path).replacen(allowed, "", 1).contains("allow(unsafe_code)"));
+    assert_none("unsafe code allowed outside the kernels", allows.map(|path| path.display().to_string()).collect());
+}
+
 #[test]
 fn smtp_has_no_standard_library() {
     let members = members();

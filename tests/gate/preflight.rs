@@ -35,7 +35,7 @@ fn assert_refused(what: &str, ended: &Ended, named: &[&str]) {
 fn what_is_missing_or_wrong_is_named() {
     let taken = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let rows: [(&str, &[&str], &[&str]); 12] = [
+    let rows: [(&str, &[&str], &[&str]); 14] = [
         ("--hostname", &[], &["hostname"]),
         ("--hostname", &["--hostname", "not a name"], &["hostname", "not a name"]),
         ("--cores", &["--cores", "0,4095"], &["4095", "core"]),
@@ -47,10 +47,37 @@ fn what_is_missing_or_wrong_is_named() {
         ("--dns-server", &["--dns-server", "nonsense:port"], &["nonsense:port"]),
         ("--domain", &["--domain", "open.example=perhaps"], &["perhaps"]),
         ("--deliver", &["--deliver", "discard:", "--deliver", "maildir:./mail"], &["deliver"]),
+        ("--cores", &["--kernels", "fastest"], &["kernels", "fastest", "portable"]),
+        ("--cores", &["--kernels", "avx2,sha-ni"], &["kernels", "avx2 and sha-ni"]),
         ("--deliver", &["--deliver", "lmtp://[::1]:24"], &["lmtp"]),
     ];
     for (flag, instead, named) in rows {
         assert_refused(&format!("{flag} {instead:?}"), &serve_without(flag, instead), named);
+    }
+}
+
+/// A kernel that is named is used, or the CPU cannot run it and the gate does not start.
+#[test]
+fn kernels_by_name() {
+    for name in ["sha-ni", "avx2", "avx512"] {
+        let ended = mx6(&[
+            "check-config",
+            "--hostname",
+            "mx.example",
+            "--listen",
+            "[::1]:0",
+            "--deliver",
+            "discard:",
+            "--kernels",
+            name,
+        ]);
+        if ended.code == Some(0) {
+            assert!(ended.stdout.contains(&format!("kernels SHA-256 {name}")), "{ended:#?}");
+        } else {
+            let named = ["kernels", &format!("this CPU cannot run {name}; it can run portable")];
+            assert_refused(name, &ended, &named);
+            assert_refused(name, &serve_without("", &["--kernels", name]), &named);
+        }
     }
 }
 

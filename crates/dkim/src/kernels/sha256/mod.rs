@@ -164,14 +164,15 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Busy lanes from which sixteen lanes beat SHA-NI, two by two.
+/// Busy lanes from which sixteen lanes beat SHA-NI, two by two: a turn of them takes the same time however many are busy, and full they do
+/// 4.4 GB/s against 2.7.
 const AVX512_BUSY_MIN_BESIDE_SHA_NI: usize = 10;
 
-/// Busy lanes from which sixteen lanes beat one state after the other without SHA-NI.
+/// Busy lanes from which sixteen lanes beat one state after the other without SHA-NI, which does about 0.3 GB/s.
 const AVX512_BUSY_MIN: usize = 3;
 
-/// The same of eight lanes.
-const AVX2_BUSY_MIN: usize = 4;
+/// The same of eight lanes, which do 1.5 GB/s when full. They never beat SHA-NI two by two, which does 3.
+const AVX2_BUSY_MIN: usize = 3;
 
 /// FIPS 180-4 §5.3.3.
 pub const INITIAL_STATE: State =
