@@ -32,7 +32,7 @@ impl Writer for Octets {
 fn header(canonicalization: &str) -> String {
     format!(
         "DKIM-Signature: v=1; a=rsa-sha256; c={canonicalization}/{canonicalization}; d=sender.example; s=s;\r\n\
- h=from:to:subject:date:message-id:mime-version:content-type;\r\n bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n\
+\th=from:to:subject:date:message-id:mime-version:content-type;\r\n\tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n\
 From: Alice <alice@sender.example>\r\nTo: Bob <bob@open.example>,\r\n\tCarol  <carol@open.example>\r\n\
 Subject: Your order   1234567 has been shipped\r\nDate: Mon, 03 Aug 2026 10:00:00 +0000\r\n\
 Message-ID: <20260803100000.4f1c2b3d@sender.example>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
