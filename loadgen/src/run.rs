@@ -172,7 +172,7 @@ impl Run<'_> {
                     let load = Load::Open { rate_per_s: *rate_per_s, spacing: *spacing };
                     let end = counted + Duration::from_secs_f64(*step_s);
                     let record = self.phase(load, begin, Some(end), number as u64)?;
-                    let step = self.judge(*rate_per_s, &record, counted.elapsed());
+                    let step = self.judge(*rate_per_s, &record, *step_s, counted.elapsed());
                     let over = step.saturated || self.common.stop.load(std::sync::atomic::Ordering::Relaxed);
                     sent.ramp.push(step);
                     sent.record.merge(record);
@@ -186,17 +186,20 @@ impl Run<'_> {
         }
     }
 
-    fn judge(&self, rate_per_s: f64, record: &Record, took: Duration) -> RampStep {
-        let achieved_per_s = record.messages as f64 / took.as_secs_f64();
+    /// Whether the server kept up: with what did arrive, which by the lots is more or less than the rate.
+    fn judge(&self, rate_per_s: f64, record: &Record, step_s: f64, took: Duration) -> RampStep {
+        let took_s = took.as_secs_f64();
+        let failed: u64 = record.error_counts().iter().map(|error| error.count).sum();
+        let answered = record.messages as f64 / (record.messages + failed).max(1) as f64;
         let p99_us = record.percentile_us(StageName::Message, 99.0);
         let too_late = p99_us as f64 > self.setup.options.ramp_p99_ms * 1_000.0;
         RampStep {
             rate_per_s,
-            achieved_per_s,
+            achieved_per_s: record.messages as f64 / took_s,
             p50_us: record.percentile_us(StageName::Message, 50.0),
             p99_us,
             wrong: record.wrong,
-            saturated: too_late || achieved_per_s < rate_per_s * KEEPS_UP,
+            saturated: too_late || answered * step_s / took_s < KEEPS_UP,
         }
     }
 
@@ -291,7 +294,7 @@ fn available_cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
-/// A step of the ramp that achieves less than this share of what was asked is too fast.
+/// A step of the ramp is too fast when less than this share is answered, or answered at this share of the rate.
 const KEEPS_UP: f64 = 0.97;
 
 /// Before the clock starts.

@@ -27,7 +27,7 @@ pub(crate) use handler::Counters;
 
 use crate::population::{Population, PopulationOptions};
 
-/// The server, and whom it knows. Give `run` the same population.
+/// The server, and whom it knows. Give `run` the same prefixes and domains of recipients, and no more sources and sender domains.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Address and port to answer on, UDP and TCP.

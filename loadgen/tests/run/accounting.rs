@@ -10,7 +10,7 @@ use crate::{run, stage, told};
 #[test]
 fn a_stall_shows_in_all_that_was_due() {
     const STALL_MS: u64 = 600;
-    let server = Server::start(Script::default());
+    let server = Server::start(Script::DEFAULT);
     let stall = server.stall.clone();
     let seen = server.seen.clone();
     let staller = std::thread::spawn(move || {
@@ -20,7 +20,7 @@ fn a_stall_shows_in_all_that_was_due() {
         let _still = stall.write().unwrap();
         std::thread::sleep(Duration::from_millis(STALL_MS));
     });
-    let plan = ["--rate", "200", "--arrivals", "fixed", "--duration", "3s", "--sessions-max", "1", "--no-bind"];
+    let plan = ["--rate", "200", "--arrivals", "fixed", "--messages", "600", "--sessions-max", "1", "--no-bind"];
     let (output, measurement) = run(server.address, &[&plan[..], &["--mix", "spf=100"]].concat());
     staller.join().unwrap();
     assert!(output.status.success(), "{}", told(&output));
@@ -45,7 +45,7 @@ fn messages_and_connections() {
         (&["--pipelining", "off", "--recipients", "3"], 60, 60),
         (&["--messages-per-connection", "30", "--recipients", "3"], 2, 60),
     ] {
-        let server = Server::start(Script::default());
+        let server = Server::start(Script::DEFAULT);
         let plan = ["--closed", "1", "--messages", "60", "--no-bind", "--mix", "both=100"];
         let (output, measurement) = run(server.address, &[&plan[..], args].concat());
         assert!(output.status.success(), "{args:?}: {}", told(&output));
@@ -68,7 +68,7 @@ fn messages_and_connections() {
 /// The mix is of messages, not of connections, although a class may have fewer messages on a connection than another.
 #[test]
 fn shares_of_the_mix() {
-    let server = Server::start(Script::default());
+    let server = Server::start(Script::DEFAULT);
     let plan =
         ["--closed", "4", "--messages", "4000", "--no-bind", "--expect", "none", "--messages-per-connection", "20"];
     let (output, measurement) =
@@ -87,7 +87,7 @@ fn shares_of_the_mix() {
 /// More than one thread share rate, connections and budget.
 #[test]
 fn threads_share_the_work() {
-    let server = Server::start(Script::default());
+    let server = Server::start(Script::DEFAULT);
     for load in [["--closed", "3"], ["--rate", "2000"]] {
         let plan = ["--threads", "2", "--messages", "200", "--no-bind", "--mix", "spf=100"];
         let (output, measurement) = run(server.address, &[&plan[..], &load].concat());
@@ -99,7 +99,7 @@ fn threads_share_the_work() {
 /// A ramp ends where the server does not keep up, here because one connection at a time is allowed and a reply takes 20 ms.
 #[test]
 fn a_ramp_finds_the_end() {
-    let server = Server::start(Script::default());
+    let server = Server::start(Script::DEFAULT);
     let stall = server.stall.clone();
     std::thread::spawn(move || {
         loop {
@@ -115,4 +115,31 @@ fn a_ramp_finds_the_end() {
     let steps = measurement["ramp"].as_array().unwrap();
     assert_eq!(steps.last().unwrap()["saturated"], true, "{steps:?}");
     assert!(steps.len() < 3, "{steps:?}");
+}
+
+/// STARTTLS where it is offered, with a second EHLO under it; a server that does not offer it fails only those who insist.
+#[test]
+fn tls() {
+    const OFFERING: Script = Script { ehlo: "250-test.example\r\n250-PIPELINING\r\n250 STARTTLS", ..Script::DEFAULT };
+    for (script, tls, code, connections) in [
+        (OFFERING, "never", 0, 0),
+        (OFFERING, "offered", 0, 3),
+        (OFFERING, "required", 0, 3),
+        (Script::DEFAULT, "offered", 0, 0),
+        (Script::DEFAULT, "required", 1, 0),
+    ] {
+        let server = Server::start(script);
+        let plan =
+            ["--closed", "1", "--messages", "30", "--no-bind", "--mix", "both=100", "--messages-per-connection", "10"];
+        let (output, measurement) = run(server.address, &[&plan[..], &["--tls", tls, "--body", "50k"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{tls}: {}", told(&output));
+        assert_eq!(measurement["tls_connections"], connections, "{tls}");
+        if connections > 0 {
+            assert_eq!(stage(&measurement, "tls").len(), connections);
+            assert_eq!(server.count("EHLO "), 6);
+        }
+        if code == 0 {
+            assert_eq!(server.count("MAIL "), 30, "{tls}");
+        }
+    }
 }

@@ -8,23 +8,22 @@ use crate::{run, told};
 /// The server takes what it must refuse, or refuses it in other words, or refuses what it must take.
 #[test]
 fn wrong_answers_are_counted_and_shown() {
-    let taking = Script::default;
     for (script, class, expected, got) in [
-        (taking(), "neither", "450 4.7.26 Service unavailable, message sent over IPv6 [", "250 2.0.0 Ok"),
-        (taking(), "no-ptr", "450 4.7.25 Service unavailable, sending IPv6 address [", "250 2.0.0 Ok"),
-        (taking(), "not-opted-in", "550 5.2.1 Service unavailable, [v4only.example] does", "250 2.0.0 Ok"),
-        (taking(), "temperror", "451 4.4.3 Temporary DNS failure, ", "250 2.0.0 Ok"),
-        (taking(), "oversize", "552 5.3.4 Message exceeds the size limit.", "250 2.0.0 Ok"),
-        (taking(), "hostile", "", "250 2.0.0 Ok"),
+        (Script::DEFAULT, "neither", "450 4.7.26 Service unavailable, message sent over IPv6 [", "250 2.0.0 Ok"),
+        (Script::DEFAULT, "no-ptr", "450 4.7.25 Service unavailable, sending IPv6 address [", "250 2.0.0 Ok"),
+        (Script::DEFAULT, "not-opted-in", "550 5.2.1 Service unavailable, [v4only.example] does", "250 2.0.0 Ok"),
+        (Script::DEFAULT, "temperror", "451 4.4.3 Temporary DNS failure, ", "250 2.0.0 Ok"),
+        (Script::DEFAULT, "oversize", "552 5.3.4 Message exceeds the size limit.", "250 2.0.0 Ok"),
+        (Script::DEFAULT, "hostile", "", "250 2.0.0 Ok"),
         (
-            Script { rcpt: "450 4.7.25 No PTR.", ..taking() },
+            Script { rcpt: "450 4.7.25 No PTR.", ..Script::DEFAULT },
             "no-ptr",
             "must have reverse DNS record.",
             "450 4.7.25 No PTR.",
         ),
-        (Script { rcpt: "550 5.7.1 No.", ..taking() }, "spf", "250 to the message", "550 5.7.1 No."),
-        (Script { end: "554 5.6.0 No.", ..taking() }, "both", "250 to the message", "554 5.6.0 No."),
-        (Script { mail: "421 4.3.2 Later.", ..taking() }, "both", "250 to the message", "421 4.3.2 Later."),
+        (Script { rcpt: "550 5.7.1 No.", ..Script::DEFAULT }, "spf", "250 to the message", "550 5.7.1 No."),
+        (Script { end: "554 5.6.0 No.", ..Script::DEFAULT }, "both", "250 to the message", "554 5.6.0 No."),
+        (Script { mail: "421 4.3.2 Later.", ..Script::DEFAULT }, "both", "250 to the message", "421 4.3.2 Later."),
     ] {
         let server = Server::start(script);
         let plan = ["--closed", "1", "--messages", "30", "--no-bind", "--mix", &format!("{class}=100")];
@@ -44,8 +43,8 @@ fn wrong_answers_are_counted_and_shown() {
 #[test]
 fn every_recipient_counts() {
     for (script, class, stage) in [
-        (Script { first_rcpt: Some("550 5.1.1 No."), ..Script::default() }, "spf", "rcpt"),
-        (Script { first_rcpt: Some("550 5.2.1 No."), ..Script::default() }, "not-opted-in", "reply"),
+        (Script { first_rcpt: Some("550 5.1.1 No."), ..Script::DEFAULT }, "spf", "rcpt"),
+        (Script { first_rcpt: Some("550 5.2.1 No."), ..Script::DEFAULT }, "not-opted-in", "reply"),
     ] {
         for pipelining in ["auto", "off"] {
             let server = Server::start(script.clone());
@@ -71,7 +70,7 @@ fn every_recipient_counts() {
 /// What a server takes for less: any refusal, any reply.
 #[test]
 fn less_can_be_expected() {
-    let refusing = || Script { rcpt: "550 5.7.1 No.", ..Script::default() };
+    let refusing = || Script { rcpt: "550 5.7.1 No.", ..Script::DEFAULT };
     for (script, class, expect, code) in [
         (refusing(), "no-ptr", "refusal", 0),
         (refusing(), "no-ptr", "class", 1),
