@@ -257,9 +257,9 @@ fn facts(page: &mut String, measurement: &Measurement) {
     let plan = &measurement.plan;
     let own = &measurement.own;
     let generator = format!(
-        "{} of CPU on {} cores, {} % left; {} of {} starts more than 1 ms late (99 % within {})",
+        "{} of CPU on {}, {} % left; {} of {} starts more than 1 ms late (99 % within {})",
         duration(own.cpu_us),
-        own.cores_available,
+        words::cores(own.cores_available),
         number(own.headroom_percent),
         count(own.late_starts),
         count(own.arrivals),

@@ -40,7 +40,7 @@ fn draw(figure: &Figure, svg: &mut String) -> Result<(), Failure> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin_top(16)
-        .margin_right(28)
+        .margin_right(44)
         .x_label_area_size(72)
         .y_label_area_size(140)
         .build_cartesian_2d(Ruler::new(&figure.x), Ruler::new(&figure.y))?;

@@ -105,8 +105,8 @@ fn ramp(steps: &[RampStep], saturation_per_s: Option<f64>) -> Vec<Figure> {
     };
     let dots =
         |name: &str, colour, points| Series { name: name.into(), colour, shape: Shape::Dots, strong: false, points };
-    let rates =
-        || Axis::new("messages a second that were to start", Scale::Linear, steps.iter().map(|step| step.rate_per_s));
+    let fastest = steps.iter().map(|step| step.rate_per_s).fold(0.0, f64::max);
+    let rates = || Axis::new("messages a second that were to start", Scale::Linear, [fastest]).ending(fastest);
     let latency = vec![
         dots("p50", 0, at(|step| step.p50_us as f64, Scale::LogTime)),
         dots("p99", 1, at(|step| step.p99_us as f64, Scale::LogTime)),
@@ -140,6 +140,7 @@ fn over_time(measurement: &Measurement) -> Vec<Figure> {
     if spans.len() < 2 {
         return Vec::new();
     }
+    let ended_s = spans.last().map_or(0.0, |span| span.at_s);
     let each = match measurement.windows.len().div_ceil(POINTS_MAX) {
         1 => "Each point is a second.".to_owned(),
         windows => format!("Each point is {windows} seconds; p99 is the highest of them."),
@@ -153,7 +154,8 @@ fn over_time(measurement: &Measurement) -> Vec<Figure> {
     };
     let figure = |title: &str, scale: Scale, series: Vec<Series>| {
         let known = series.iter().any(|series| series.points.iter().any(Option::is_some));
-        let time = Axis::new("seconds since the start", Scale::Linear, spans.iter().map(|span| span.at_s));
+        let time =
+            Axis::new("seconds since the start", Scale::Linear, spans.iter().map(|span| span.at_s)).ending(ended_s);
         known.then(|| Figure::new(title, &each, time, Axis::of_points("", scale, &series), series))
     };
     let busy = |value: fn(&Span) -> f64| move |span: &Span| (span.messages > 0).then(|| value(span));
@@ -184,6 +186,7 @@ fn over_time(measurement: &Measurement) -> Vec<Figure> {
 /// Some windows together, so that a long run has no more points than a plot has pixels.
 struct Span {
     at_s: f64,
+    took_s: f64,
     messages: u64,
     rate_per_s: f64,
     /// The mean of the windows with messages.
@@ -206,6 +209,7 @@ fn spans(windows: &[Window]) -> Vec<Span> {
         let p50s = busy.clone().map(|window| window.p50_us as f64);
         Span {
             at_s: ended_s,
+            took_s,
             messages,
             rate_per_s: if took_s > 0.0 { messages as f64 / took_s } else { 0.0 },
             p50_us: p50s.sum::<f64>() / busy.clone().count().max(1) as f64,
@@ -219,7 +223,9 @@ fn spans(windows: &[Window]) -> Vec<Span> {
             in_flight: windows.iter().map(|window| window.in_flight).max().unwrap_or(0) as f64,
         }
     };
-    windows.chunks(windows.len().div_ceil(POINTS_MAX).max(1)).map(span).collect()
+    let spans = windows.chunks(windows.len().div_ceil(POINTS_MAX).max(1)).map(span);
+    // The rest of a second at the end has no rate worth the name.
+    spans.filter(|span| span.took_s >= 0.5).collect()
 }
 
 impl Figure {
@@ -251,6 +257,15 @@ impl Axis {
             Scale::Nines => nines(high),
         };
         Axis { name: name.into(), low, high, ticks }
+    }
+
+    /// The axis without what is beyond its last value.
+    fn ending(mut self, last: f64) -> Axis {
+        if last > self.low {
+            self.high = last;
+            self.ticks.retain(|tick| tick.at <= last);
+        }
+        self
     }
 
     /// Of the tick at this place.
@@ -362,6 +377,12 @@ mod tests {
             let within = |place: f64| scale == Scale::Nines || (axis.low..=axis.high).contains(&place);
             assert!(axis.low < axis.high && places.into_iter().all(within), "{axis:?}");
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_second_is_left_out() {
+        let windows = [1.0, 2.0, 2.1].map(|at_s| Window { at_s, messages: 5, ..Window::default() });
+        assert_eq!(spans(&windows).iter().map(|span| span.at_s).collect::<Vec<_>>(), [1.0, 2.0]);
     }
 
     #[test]

@@ -133,9 +133,9 @@ fn costs(text: &mut String, measurement: &Measurement) {
     }
     let own = &measurement.own;
     let late = format!("{} of {} starts more than 1 ms late", count(own.late_starts), count(own.arrivals));
-    let cores = own.cores_available;
+    let cores = words::cores(own.cores_available);
     let (left, spent) = (number(own.headroom_percent), duration(own.cpu_us));
-    wrapped(text, "generator", &format!("{left} % of {cores} cores left, {spent} CPU, {late}"));
+    wrapped(text, "generator", &format!("{left} % of {cores} left, {spent} CPU, {late}"));
 }
 
 /// One process, or all.
@@ -181,8 +181,10 @@ fn complaints(measurement: &Measurement) -> String {
 fn wrong_sample(text: &mut String, sample: &WrongAnswer) {
     let (class, source) = (printable(&sample.class, 30), printable(&sample.source, 45));
     _ = writeln!(text, "  {class}, {} from {source}", sample.stage.as_str());
-    _ = writeln!(text, "    expected {}", printable(&sample.expected, COLUMNS - 13));
-    _ = writeln!(text, "    got      {}", printable(&sample.got, COLUMNS - 13));
+    for (name, reply) in [("expected", &sample.expected), ("got", &sample.got)] {
+        _ = write!(text, "    {name:<9}");
+        fill(text, &printable(reply, REPLY_CHARACTERS_MAX), 13);
+    }
 }
 
 /// A name, and a text beside it that goes on below itself.
@@ -221,6 +223,8 @@ const COLUMNS: usize = 100;
 const NAME_COLUMNS: usize = 10;
 /// Of one fact: some screens.
 const FACT_CHARACTERS_MAX: usize = 2_000;
+/// Of one reply in full.
+const REPLY_CHARACTERS_MAX: usize = 400;
 /// Kinds of replies in the table.
 const REPLIES_SHOWN: usize = 40;
 

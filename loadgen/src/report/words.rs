@@ -67,10 +67,15 @@ pub(crate) fn mix(plan: &Plan) -> String {
 pub(crate) fn machine(machine: &Machine) -> String {
     let flags =
         if machine.cpu_flags.is_empty() { String::new() } else { format!(" ({})", machine.cpu_flags.join(" ")) };
-    let cores = if machine.cores == 1 { "1 core".to_owned() } else { format!("{} cores", machine.cores) };
+    let cores = cores(machine.cores);
     let governor = machine.governor.iter().map(|governor| format!("governor {governor}"));
     let more = governor.chain(machine.virtualisation.clone()).map(|word| format!(", {word}")).collect::<String>();
     format!("{}{flags}, {cores}, {}, {}{more}", machine.cpu, octets(machine.memory_octets), machine.kernel)
+}
+
+/// So many.
+pub(crate) fn cores(cores: u32) -> String {
+    if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
 }
 
 /// What was measured, in one sentence.
