@@ -26,6 +26,7 @@ mod cause;
 mod domain;
 mod header;
 #[allow(unsafe_code)]
+#[allow(clippy::needless_range_loop, reason = "lanes, limbs and columns are indices of several arrays at once")]
 pub mod kernels;
 mod key;
 pub mod limits;

@@ -210,7 +210,7 @@ impl Memory {
         if self.messages < wanted * MESSAGE_OCTETS {
             memory += &format!(
                 " would take {} MiB; this is what {} MiB of memory leave on {shards} core{}, beyond it mail is deferred (452)",
-                wanted * MESSAGE_OCTETS >> 20,
+                (wanted * MESSAGE_OCTETS) >> 20,
                 self.usable >> 20,
                 if shards == 1 { "" } else { "s" },
             );

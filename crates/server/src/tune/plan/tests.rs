@@ -74,7 +74,7 @@ fn memory_is_divided_and_never_promised_twice() {
         let shards = plan.shards as u64;
         let caches = (mib("cache-ptr") + mib("cache-spf") + mib("cache-dkim")) * m::CACHE_RESIDENT_PERCENT / 100;
         let connections = Memory::divide(&facts, shards).connections;
-        let all = (shards * mib("memory") + caches << 20)
+        let all = ((shards * mib("memory") + caches) << 20)
             + shards * (connections * CONNECTION_OCTETS + m::SHARD_OCTETS)
             + m::PROCESS_OCTETS
             + m::SYSTEM_OCTETS;
