@@ -58,7 +58,7 @@ fn digests(advance: &Advance, bodies: &[Body], padded: &[Vec<u8>]) -> Vec<State>
 fn batches() {
     let ways = ways();
     let [batches, messages] = [AtomicU64::new(0), AtomicU64::new(0)];
-    bolero::check!().with_type::<Vec<Body>>().for_each(|bodies| {
+    bolero::check!().with_type::<Vec<Body>>().with_iterations(100).for_each(|bodies| {
         let bodies = &bodies[..bodies.len().min(100)];
         let plain: Vec<Vec<u8>> = bodies.iter().map(Body::message).collect();
         let padded: Vec<Vec<u8>> = plain.iter().map(|message| padded(message)).collect();

@@ -2,6 +2,8 @@
 
 mod fuzz;
 
+use std::panic::RefUnwindSafe;
+
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::emulated::Emulated;
@@ -9,7 +11,7 @@ use super::lanes::{Lanes, Queue};
 use super::*;
 
 /// A way to advance jobs.
-type Advance = Box<dyn Fn(Vec<Sha256Job<'_>>)>;
+type Advance = Box<dyn Fn(Vec<Sha256Job<'_>>) + RefUnwindSafe>;
 
 /// The ways to be tried: all, or those that `MX6_TEST_KERNEL` names, for machines that take their time.
 fn ways() -> Vec<(String, Advance)> {
