@@ -148,7 +148,9 @@ fn against_aws_lc() {
                 continue;
             };
             assert_eq!(valid, aws_lc_verifies(&lane.n, &lane.signature, &lane.digest));
-            powers_are_right(&lane.n, &lane.signature);
+            if wanted().is_none() {
+                powers_are_right(&lane.n, &lane.signature);
+            }
             if valid { &valid_lanes } else { &invalid_lanes }.fetch_add(1, Ordering::Relaxed);
         }
     });

@@ -7,11 +7,20 @@ mod wycheproof;
 
 use super::*;
 
-/// The kernels that can run here.
+/// The kernels that can run here, emulated ones included; or the one that `MX6_TEST_KERNEL` names, for machines that take their time.
 pub(crate) fn kernels() -> Vec<RsaKernel> {
-    let emulated = [RsaKernel::LikeIfma(emulation::LikeIfma), RsaKernel::LikeAvx2(emulation::LikeAvx2)];
     let real = [KernelName::RsaIfma, KernelName::RsaAvx2].into_iter().filter_map(RsaKernel::named);
+    if let Some(wanted) = wanted() {
+        let named: Vec<_> = real.filter(|kernel| kernel.name().as_str() == wanted).collect();
+        assert!(!named.is_empty(), "MX6_TEST_KERNEL={wanted} is not a kernel for RSA that can run here");
+        return named;
+    }
+    let emulated = [RsaKernel::LikeIfma(emulation::LikeIfma), RsaKernel::LikeAvx2(emulation::LikeAvx2)];
     emulated.into_iter().chain(real).collect()
+}
+
+fn wanted() -> Option<String> {
+    std::env::var("MX6_TEST_KERNEL").ok().filter(|name| !name.is_empty())
 }
 
 /// A signature and its key, for whatever kernel.
