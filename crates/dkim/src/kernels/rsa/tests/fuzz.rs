@@ -22,6 +22,7 @@ struct Draw {
 }
 
 #[derive(Debug, TypeGenerator)]
+#[allow(clippy::large_enum_variant, reason = "drawn whole, eight at a time")]
 enum Kind {
     Empty,
     Valid,
