@@ -20,7 +20,7 @@ pub(crate) fn write(measurement: &Measurement, path: &Path) -> Result<()> {
     written().with_context(|| format!("writing {}", path.display()))
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(crate) fn read(path: &Path) -> Result<Measurement> {
     let parsed = || -> Result<Measurement> {
         let mut text = String::new();

@@ -1,6 +1,6 @@
 //! What a run says about itself: on the terminal while it runs and when it is done, and in files.
 //!
-//! One [`Measurement`](crate::measurement::Measurement) goes in; nothing here measures anything. Text that came from a server is escaped for the terminal
+//! One [`Measurement`] goes in; nothing here measures anything. Text that came from a server is escaped for the terminal
 //! and for HTML.
 
 mod hgrm;
