@@ -4,7 +4,7 @@
 //! all four at the start of a program; a [`Kernels`] then travels to where the work is done. Without it everything is portable.
 //!
 //! `unsafe` stands only below here, and only for what the compiler cannot see: that the CPU has the instructions, which a value of
-//! [`cpu`] proves, and that a load reads the octets of a reference.
+//! `cpu` proves, and that a load reads the octets of a reference.
 
 mod cpu;
 pub(crate) mod rsa;
