@@ -1,6 +1,6 @@
 //! SHA-256 by the SHA-NI instructions, several states interleaved.
 //!
-//! One state waits for each `sha256rnds2` before it can issue the next; a second state fills the wait. Four states gain another 6 %, and need
+//! One state waits for each `sha256rnds2` before it can issue the next; a second state fills the wait. Four states gained 4 to 9 % more, and need
 //! four bodies. The instructions want the words of
 //! a state as ABEF and CDGH, and four rounds' worth of message words in each register.
 
