@@ -25,8 +25,8 @@ mod canonical_header;
 mod cause;
 mod domain;
 mod header;
-#[allow(unsafe_code)]
 #[allow(clippy::needless_range_loop, reason = "lanes, limbs and columns are indices of several arrays at once")]
+#[allow(unsafe_code)]
 pub mod kernels;
 mod key;
 pub mod limits;
