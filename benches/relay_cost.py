@@ -4,8 +4,9 @@
     benches/relay_cost.py [--repeats R] [--messages N] [--sessions N] [--pipelining auto] [--json FILE]     the table
     benches/relay_cost.py --strace          system calls a message, by name
     benches/relay_cost.py --idle 10000      user-space memory of a connection that waits after EHLO
+    benches/relay_cost.py --perf FOLDER     where the time goes: SERVER-OCTETSxCOUNT.perf, for perf report, perf script and flame graphs
 
-Needs root, the Debian packages postfix (smtp-sink), util-linux, iproute2 and, for --strace, strace; and release builds:
+Needs root, the Debian packages postfix (smtp-sink), util-linux, iproute2 and, for --strace, strace, for --perf, linux-perf; and release builds:
 
     cargo build --release -p mx6 -p mx6-benches -p mx6-loadgen
 
@@ -61,6 +62,7 @@ def arguments():
     parser.add_argument("--loadgen", default="target/release/mx6-loadgen", help="the binary (default target/release/mx6-loadgen)")
     parser.add_argument("--json", help="also write every measurement to this file")
     parser.add_argument("--strace", action="store_true", help="count system calls instead")
+    parser.add_argument("--perf", metavar="FOLDER", type=pathlib.Path, help="record samples with their stacks instead")
     parser.add_argument("--idle", type=int, metavar="N", help="measure N idle connections instead")
     return parser.parse_args()
 
@@ -172,6 +174,18 @@ class Bench:
         rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", report.read_text(), re.MULTILINE)
         return {call: int(calls) / sent for calls, call in rows}
 
+    def sampled(self, name, octets, per_connection):
+        """Samples of the CPU clock, with their stacks, in a file of --perf."""
+        process, _ = self.servers[name]
+        self.send(name, octets, per_connection, self.options.warmup)
+        file = self.options.perf / f"{name}-{octets}x{per_connection}.perf"
+        recorder = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "--call-graph", "dwarf,16384", "-p", str(process.pid), "-o", file])
+        time.sleep(0.5)
+        self.send(name, octets, per_connection, self.options.messages)
+        recorder.send_signal(signal.SIGINT)
+        recorder.wait()
+        print(file, flush=True)
+
     def accepted(self, name):
         """How many messages the gate has accepted with every check passed, once it has ended and written its records."""
         process, port = self.servers[name]
@@ -269,6 +283,13 @@ def system_calls(bench):
         print()
 
 
+def samples(bench):
+    bench.options.perf.mkdir(parents=True, exist_ok=True)
+    for row in ROWS:
+        for name in bench.servers:
+            bench.sampled(name, *row)
+
+
 def idle(bench):
     """Resident memory of a process before and after connections that say EHLO and wait."""
     count, warm = bench.options.idle, 200
@@ -315,16 +336,16 @@ def into_namespace():
 def main():
     options = arguments()
     programs = {"smtp-source": ["smtp-source", "openssl"], "mx6-loadgen": ["unshare", "ip", options.loadgen]}[options.client]
-    for program in ["smtp-sink", "taskset", *programs] + ["strace"] * options.strace:
+    for program in ["smtp-sink", "taskset", *programs] + ["strace"] * options.strace + ["perf"] * bool(options.perf):
         if not shutil.which(program):
-            sys.exit(f"{program} is missing: cargo build --release -p mx6 -p mx6-benches -p mx6-loadgen; apt-get install postfix openssl util-linux iproute2 strace")
+            sys.exit(f"{program} is missing: cargo build --release -p mx6 -p mx6-benches -p mx6-loadgen; apt-get install postfix openssl util-linux iproute2 strace linux-perf")
     if options.client == "mx6-loadgen" and IN_NAMESPACE not in os.environ:
         into_namespace()
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}; {options.repeats} rounds of "
           f"{options.messages} messages, {options.sessions} sessions, client {options.client}, pipelining {options.pipelining}\n", flush=True)
     with contextlib.ExitStack() as stack:
         bench = Bench(options, stack)
-        (system_calls if options.strace else idle if options.idle else table)(bench)
+        (system_calls if options.strace else samples if options.perf else idle if options.idle else table)(bench)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 //! be worth a call.
 
 use crate::Verification;
-use crate::kernels::rsa::{Check, LANES_MAX, MODULUS_OCTETS, READY_MIN, RsaKernel};
+use crate::kernels::rsa::{Check, LANES_MAX, MODULUS_OCTETS, RsaKernel};
 use crate::key::RsaKey;
 
 /// The work of [`crate::Kernels::verify`], by `kernel` if there is one. Says how many signatures were ready for lanes of their own.
@@ -46,7 +46,8 @@ impl<'v> Lanes<'v> {
     /// Verifies what waits, if that is worth a call, and leaves it if not.
     fn run(&mut self) {
         let waiting = std::mem::replace(&mut self.waiting, [const { None }; LANES_MAX]);
-        let Some(kernel) = self.kernel.filter(|_| waiting.iter().flatten().count() >= READY_MIN) else { return };
+        let count = waiting.iter().flatten().count();
+        let Some(kernel) = self.kernel.filter(|kernel| count >= kernel.ready_min()) else { return };
         // A modulus may turn out to be out of range, by being even: aws-lc-rs has the word then.
         let check = |lane: &Lane<'v>| {
             let modulus = lane.key.modulus(kernel.form())?;

@@ -13,7 +13,8 @@
 //! - A future that is ready again and again gives way after some turns, so one fast peer cannot hold the shard.
 //! - Nothing here knows of mail.
 //!
-//! `unsafe` is used for two things only: handing a descriptor that we own to glommio, and the raw `io_uring_setup` probe.
+//! `unsafe` is used for two things only: handing a descriptor that we own to glommio, and the raw `io_uring_setup`, as a probe and
+//! in place of liburing's.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -22,6 +23,7 @@ mod cores;
 mod hickory;
 mod listener;
 mod preflight;
+mod ring_setup;
 mod shards;
 mod stop;
 mod stream;

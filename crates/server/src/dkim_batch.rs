@@ -1,14 +1,16 @@
 //! The shard's batch of DKIM work: what is ready in this turn of the loop is hashed together and its signatures are verified together.
 //!
 //! Nobody works for the others in a task of its own. The first session that has something ready *leads*: it lets the turn end, then does
-//! its own work and that of all who came meanwhile, and wakes them. While one signed message is all there is on the shard, nobody
-//! can come, and its session does not even let the turn end.
+//! its own work and that of all who came meanwhile, and wakes them. Whoever makes the batch full does that at once in its place. While one
+//! message is all that arrives on the shard, nobody can come, and its session does not even let the turn end.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use futures_util::future::{Either, select};
 use mx6_dkim::{BodyHash, Kernels, Verification};
 use mx6_telemetry::{Counter, Counters, LANES, Total};
 
@@ -33,10 +35,9 @@ impl Default for DkimBatchLimits {
 pub(crate) struct DkimBatch {
     limits: DkimBatchLimits,
     kernels: Kernels,
-    /// Signed messages on this shard that have not got their results.
+    /// Messages on this shard between DATA and their results, those left out of which it is known that nothing is signed.
     under_way: Cell<usize>,
-    /// A session leads. Nobody is in `waiting` otherwise.
-    led: Cell<bool>,
+    /// The batch that is being gathered; the first in it leads.
     waiting: RefCell<Vec<Waiting>>,
     counters: Counters,
 }
@@ -46,7 +47,7 @@ struct Waiting {
     done: oneshot::Sender<()>,
 }
 
-/// Counts a signed message while it may still come to the batch.
+/// Counts a message while it may still come to the batch.
 pub(crate) struct UnderWay(Rc<DkimBatch>);
 
 impl Drop for UnderWay {
@@ -55,30 +56,22 @@ impl Drop for UnderWay {
     }
 }
 
-/// Who leads keeps this. Dropped early, because the session was cut off, it still works for those who wait.
+/// Who leads keeps this, and works for the batch when it is dropped: when the turn is over, and also when the session is cut off before.
 struct Lead<'b>(&'b DkimBatch);
-
-impl Lead<'_> {
-    /// The turn is over: who came meanwhile.
-    fn end(self) -> Vec<Waiting> {
-        self.0.take_waiting()
-    }
-}
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        self.0.led.set(false);
-        self.0.run_for(self.0.take_waiting(), None);
+        self.0.run_gathered();
     }
 }
 
 impl DkimBatch {
     pub(crate) fn new(limits: DkimBatchLimits, kernels: Kernels, counters: Counters) -> Rc<DkimBatch> {
-        let (under_way, led) = (Cell::new(0), Cell::new(false));
-        Rc::new(DkimBatch { limits, kernels, under_way, led, waiting: RefCell::new(Vec::new()), counters })
+        let (under_way, waiting) = (Cell::new(0), RefCell::new(Vec::new()));
+        Rc::new(DkimBatch { limits, kernels, under_way, waiting, counters })
     }
 
-    /// Counts a signed message; it may come to the batch until the token is dropped.
+    /// Counts a message; it may come to the batch until the token is dropped.
     pub(crate) fn under_way(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
         UnderWay(Rc::clone(self))
@@ -93,20 +86,25 @@ impl DkimBatch {
             self.run_alone(&mut verification.borrow_mut());
             return true;
         }
-        if !self.led.replace(true) {
+        let (done, mut receiver) = oneshot::channel();
+        let gathered = {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.push(Waiting { verification: Rc::clone(verification), done });
+            waiting.len()
+        };
+        if gathered >= self.limits.max {
+            self.run_gathered();
+        } else if gathered == 1 {
             let lead = Lead(self);
-            self.gather().await;
-            let others = lead.end();
-            self.run_for(others, Some(verification));
-            return true;
+            match select(pin!(self.gather()), &mut receiver).await {
+                Either::Left(_) => drop(lead),
+                Either::Right((done, _)) => {
+                    // Another one made the batch full; what is gathered now has another leader.
+                    std::mem::forget(lead);
+                    return done.is_ok();
+                }
+            }
         }
-        // With the leader and this one the batch may be full: then this one works at once, and the leader for those who come later.
-        if self.waiting.borrow().len() + 2 >= self.limits.max {
-            self.run_for(self.take_waiting(), Some(verification));
-            return true;
-        }
-        let (done, receiver) = oneshot::channel();
-        self.waiting.borrow_mut().push(Waiting { verification: Rc::clone(verification), done });
         receiver.await.is_ok()
     }
 
@@ -118,10 +116,6 @@ impl DkimBatch {
         }
     }
 
-    fn take_waiting(&self) -> Vec<Waiting> {
-        std::mem::take(&mut *self.waiting.borrow_mut())
-    }
-
     fn run_alone(&self, verification: &mut Verification) {
         let staged = verification.body_hashes().iter().filter(|hash| hash.staged() > 0).count();
         verification.compress(&self.kernels);
@@ -129,26 +123,29 @@ impl DkimBatch {
         self.count(staged, signatures);
     }
 
-    /// Works for all of these together. Who waits hears of it, by the loss of its sender too if this panics.
-    fn run_for(&self, waiting: Vec<Waiting>, own: Option<&Rc<RefCell<Verification>>>) {
-        match (waiting.as_slice(), own) {
-            ([], None) => return,
-            ([], Some(own)) => return self.run_alone(&mut own.borrow_mut()),
-            _ => {}
+    /// Works for all of the batch together. They hear of it, by the loss of their sender too if this panics.
+    fn run_gathered(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        if let [only] = waiting.as_slice() {
+            self.run_alone(&mut only.verification.borrow_mut());
+        } else {
+            self.run_together(&waiting);
         }
-        let all = waiting.iter().map(|entry| &entry.verification).chain(own);
-        let mut verifications: Vec<RefMut<'_, Verification>> = all.map(|each| each.borrow_mut()).collect();
+        for entry in waiting {
+            // An error only says that the session is gone.
+            let _ = entry.done.send(());
+        }
+    }
+
+    fn run_together(&self, waiting: &[Waiting]) {
+        let mut verifications: Vec<RefMut<'_, Verification>> =
+            waiting.iter().map(|entry| entry.verification.borrow_mut()).collect();
         let hashes = verifications.iter_mut().flat_map(|verification| verification.body_hashes());
         let mut lanes: Vec<&mut BodyHash> = hashes.filter(|hash| hash.staged() > 0).collect();
         let staged = lanes.len();
         self.kernels.compress(&mut lanes);
         let signatures = self.kernels.verify(verifications.iter_mut().map(|verification| &mut **verification));
         self.count(staged, signatures);
-        drop(verifications);
-        for entry in waiting {
-            // An error only says that the session is gone.
-            let _ = entry.done.send(());
-        }
     }
 
     fn count(&self, hashes: usize, signatures: usize) {
@@ -177,3 +174,6 @@ pub(crate) fn occupancy(total: &Total) -> Option<String> {
         format!("DKIM batches by lanes filled: body hashes {hashes}; RSA-2048 signatures {signatures}")
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,19 +20,25 @@ pub(crate) struct Evaluation {
     header: Vec<u8>,
     reading: HeaderReading,
     signed: Option<Signed>,
+    /// While it may come to the batch.
+    under_way: Option<UnderWay>,
 }
 
 /// A message that bears DKIM signatures.
 struct Signed {
     verification: Rc<RefCell<Verification>>,
     keys: Pending<Vec<(String, KeyAnswer, Source)>>,
-    /// Until there are results.
-    under_way: Option<UnderWay>,
 }
 
 impl Evaluation {
-    pub(crate) fn new() -> Evaluation {
-        Evaluation { header: Vec::with_capacity(HEADER_OCTETS_USUAL), reading: HeaderReading::default(), signed: None }
+    /// Of a message that is going to arrive.
+    pub(crate) fn new(batch: &Rc<DkimBatch>) -> Evaluation {
+        Evaluation {
+            header: Vec::with_capacity(HEADER_OCTETS_USUAL),
+            reading: HeaderReading::default(),
+            signed: None,
+            under_way: Some(batch.under_way()),
+        }
     }
 
     /// Octets of the header block, the empty line included.
@@ -41,7 +47,7 @@ impl Evaluation {
     }
 
     /// The header block is complete: signatures are parsed, keys and the DMARC record looked up while the body arrives.
-    pub(crate) fn header_complete(&mut self, auth: &MessageAuth, batch: &Rc<DkimBatch>) {
+    pub(crate) fn header_complete(&mut self, auth: &MessageAuth) {
         let header = Header::parse(&self.header);
         self.reading = auth.read_header(&header);
         if header.named("DKIM-Signature").next().is_some() {
@@ -50,7 +56,9 @@ impl Evaluation {
             let auth = auth.clone();
             let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
             let verification = Rc::new(RefCell::new(verification));
-            self.signed = Some(Signed { verification, keys, under_way: Some(batch.under_way()) });
+            self.signed = Some(Signed { verification, keys });
+        } else {
+            self.under_way = None;
         }
         if auth.prefetch_dmarc(&self.reading.author).now_or_never().is_none() {
             let (auth, author) = (auth.clone(), self.reading.author.clone());
@@ -122,7 +130,7 @@ impl Evaluation {
             return None;
         }
         let results = signed.verification.borrow_mut().results();
-        signed.under_way = None;
+        self.under_way = None;
         let sources = keys.iter().map(|(.., source)| mx6_message_auth::cache_state(*source));
         Some((MessageAuth::dkim_facts(results), sources.fold(CacheState::Unused, CacheState::and)))
     }

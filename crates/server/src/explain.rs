@@ -166,7 +166,7 @@ impl Pipeline {
         let octets = conversation(question);
         let mut input = octets.as_slice();
         let (mut spf, mut domain) = (None, None);
-        let (mut evaluation, mut in_body) = (Evaluation::new(), false);
+        let (mut evaluation, mut in_body) = (Evaluation::new(batch), false);
         loop {
             let (taken, step) = session.step(0, input);
             input = &input[taken..];
@@ -181,7 +181,7 @@ impl Pipeline {
                 Step::Octets(octets) => evaluation.header_octets(octets),
                 Step::Notice(Notice::HeaderComplete) => {
                     in_body = true;
-                    evaluation.header_complete(&self.auth, batch);
+                    evaluation.header_complete(&self.auth);
                 }
                 Step::Notice(Notice::TransactionReset) => {}
                 Step::Question(asked) => {

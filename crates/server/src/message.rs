@@ -36,7 +36,7 @@ impl Message {
         let reservation = Message::reserve(shard)?;
         let mut body = Body::new(Arc::clone(&shard.spill_dir));
         body.expect(size.unwrap_or(0));
-        let evaluation = Evaluation::new();
+        let evaluation = Evaluation::new(&shard.batch);
         Ok(Message { evaluation, shard: Rc::clone(shard), body, octets: 0, trouble: None, reservation })
     }
 
@@ -61,7 +61,7 @@ impl Message {
     /// The header block is complete.
     pub(crate) fn header_complete(&mut self) {
         if self.trouble.is_none() {
-            self.evaluation.header_complete(&self.shard.auth, &self.shard.batch);
+            self.evaluation.header_complete(&self.shard.auth);
         }
     }
 

@@ -6,6 +6,8 @@
 
 use memchr::memmem;
 
+use crate::pairs::octets_without;
+
 /// Follows one message from its first octet to its terminator, in chunks cut anywhere.
 #[derive(Debug, Clone)]
 pub struct DotStuffing {
@@ -22,7 +24,7 @@ impl DotStuffing {
     /// The pieces of the next chunk: written in their order they are the chunk, stuffed. The iterator must be run to its end.
     pub fn pieces<'s, 'c>(&'s mut self, chunk: &'c [u8]) -> Pieces<'s, 'c> {
         let dot = if self.at_line_start() && chunk.first() == Some(&b'.') { Some(0) } else { None };
-        Pieces { stuffing: self, lines: memmem::find_iter(chunk, LINE_WITH_DOT), chunk, from: 0, dot }
+        Pieces { stuffing: self, chunk, from: 0, dot }
     }
 
     /// What ends the message after the octets seen so far: CRLF first if the last line lacks it, then the line with the dot.
@@ -64,7 +66,6 @@ pub const END_OF_DATA_OCTETS: usize = 3;
 #[derive(Debug)]
 pub struct Pieces<'s, 'c> {
     stuffing: &'s mut DotStuffing,
-    lines: memmem::FindIter<'c, 'static>,
     chunk: &'c [u8],
     /// Where the next piece begins.
     from: usize,
@@ -76,7 +77,7 @@ impl<'c> Iterator for Pieces<'_, 'c> {
     type Item = &'c [u8];
 
     fn next(&mut self) -> Option<&'c [u8]> {
-        let dot = self.dot.take().or_else(|| self.lines.next().map(|line_feed| line_feed + 1));
+        let dot = self.dot.take().or_else(|| dotted_line(self.chunk, self.from));
         if let Some(dot) = dot {
             let piece = &self.chunk[self.from..=dot];
             self.from = dot;
@@ -92,7 +93,11 @@ impl<'c> Iterator for Pieces<'_, 'c> {
     }
 }
 
-const LINE_WITH_DOT: &[u8] = b"\n.";
+/// Where the next line that begins with a dot does, behind an LF at `from` or later.
+fn dotted_line(chunk: &[u8], from: usize) -> Option<usize> {
+    let from = from + octets_without(&chunk[from..], |one, next| (one == b'\n') & (next == b'.'));
+    memmem::find(&chunk[from..], b"\n.").map(|line_feed| from + line_feed + 1)
+}
 
 /// What the octets seen so far end with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,9 +173,10 @@ mod tests {
     proptest! {
         #[test]
         fn stuffing_is_the_naive_model(
-            message in proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'\r'), Just(b'\n'), Just(b'a')], 0..200),
-            chunk_octets in 1usize..40,
+            parts in proptest::collection::vec(prop_oneof![4 => "[.\r\na]{0,20}", 1 => "(\r\n)?a{250,600}(\r\n)?"], 0..12),
+            chunk_octets in prop_oneof![1usize..40, 200usize..3000],
         ) {
+            let message = parts.concat().into_bytes();
             prop_assert_eq!(stuffed(message.chunks(chunk_octets)), naive(&message));
         }
 

@@ -6,6 +6,8 @@
 
 use memchr::{memchr, memchr2};
 
+use crate::pairs::octets_without;
+
 /// What is at the start of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line<'i> {
@@ -139,7 +141,7 @@ impl MessageFrame {
     /// CR or LF, or to the end of the input.
     fn run<'i>(&mut self, input: &'i [u8]) -> (usize, Piece<'i>) {
         let mut blank = self.place == Place::Start;
-        let mut at = 0;
+        let mut at = if self.in_header { 0 } else { plain_octets(input) };
         while let Some(found) = memchr2(b'\r', b'\n', &input[at..]) {
             let end = at + found;
             blank &= found == 0;
@@ -185,10 +187,25 @@ impl MessageFrame {
     }
 }
 
+/// How many octets at the start of a body, or of a part of it that is not cut behind a CR, can be handed on as they are; there may be more.
+/// They do not end with a CR.
+fn plain_octets(input: &[u8]) -> usize {
+    if input.first() == Some(&b'\n') {
+        return 0;
+    }
+    let plain = octets_without(input, |one, next| {
+        let bare = (one == b'\r') != (next == b'\n');
+        bare | ((one == b'\n') & (next == b'.'))
+    });
+    plain - usize::from(input[..plain].ends_with(b"\r"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pairs::PIECE_OCTETS;
     use alloc::vec::Vec;
+    use proptest::prelude::*;
 
     /// Whole lines, and what is left over.
     fn lines(mut input: &[u8], octets_max: usize) -> (Vec<Line<'_>>, &[u8]) {
@@ -271,6 +288,45 @@ mod tests {
             }
             assert_eq!(found, expected, "{}", input.escape_ascii());
             assert!(rest.is_empty());
+        }
+    }
+
+    /// The octets handed on, and behind how many of them a bare CR or LF was and the message ended.
+    fn handed_on<'i>(pieces: impl Iterator<Item = &'i [u8]>) -> (Vec<u8>, Vec<usize>, Option<usize>) {
+        let mut frame = MessageFrame::new();
+        let (mut octets, mut bare, mut end) = (Vec::new(), Vec::new(), None);
+        for mut input in pieces {
+            while end.is_none() {
+                let (taken, piece) = frame.next(input);
+                input = &input[taken..];
+                match piece {
+                    Piece::NeedInput if input.is_empty() => break,
+                    Piece::NeedInput => {}
+                    Piece::Octets(more) | Piece::HeaderEnd(more) => octets.extend_from_slice(more),
+                    Piece::Bare => bare.push(octets.len()),
+                    Piece::End => end = Some(octets.len()),
+                }
+            }
+        }
+        (octets, bare, end)
+    }
+
+    proptest! {
+        /// Octet by octet nothing is ever looked at in pieces.
+        #[test]
+        fn bodies_longer_than_a_piece(
+            parts in proptest::collection::vec((0..2 * PIECE_OCTETS, prop_oneof![
+                12 => Just("\r\n"), 3 => Just("\r\n.."), 1 => Just("\r\n.a"), 1 => Just("\r\n\r\n"),
+                1 => Just("\r"), 1 => Just("\n"), 1 => Just("\n."), 1 => Just("."), 1 => Just("\r\n.\r\n"),
+            ]), 1..12),
+            cut in 1..4 * PIECE_OCTETS,
+        ) {
+            let mut message = b"a: b\r\n\r\n".to_vec();
+            for (filling, ending) in parts {
+                message.resize(message.len() + filling, b'x');
+                message.extend_from_slice(ending.as_bytes());
+            }
+            prop_assert_eq!(handed_on(message.chunks(cut)), handed_on(message.chunks(1)));
         }
     }
 }

@@ -13,6 +13,7 @@ mod command;
 pub mod dot_stuffing;
 mod frame;
 pub mod limits;
+mod pairs;
 mod reply;
 mod session;
 mod verdict;

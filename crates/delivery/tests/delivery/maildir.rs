@@ -118,29 +118,11 @@ fn traced_delivery() {
 
 #[test]
 fn the_kernel_is_asked_in_the_right_order() {
-    let root = tempfile::tempdir().unwrap();
-    let (dir, trace) = (root.path().join("mail"), root.path().join("trace"));
-    let status = Command::new("strace")
-        .args(["-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2,link,linkat,stat,statx,newfstatat", "-o"])
-        .arg(&trace)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "maildir::traced_delivery"])
-        .env("MX6_TRACED_MAILDIR", &dir)
-        .output();
-    let Ok(output) = status else {
-        println!("SKIPPED: strace is not installed");
-        return;
-    };
-    let trace = std::fs::read_to_string(&trace).unwrap_or_default();
-    if !output.status.success() && trace.is_empty() {
-        println!("SKIPPED: strace may not trace here");
-        return;
-    }
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let Some((mail, trace)) = traced("maildir::traced_delivery", "MX6_TRACED_MAILDIR") else { return };
     let steps: Vec<&str> = trace
         .lines()
         .filter_map(|line| {
-            let is_in = |place: &str| line.contains(&format!("{}/{place}", dir.display()));
+            let is_in = |place: &str| line.contains(&format!("{mail}/{place}"));
             if line.contains("/the/250/leaves") {
                 Some("250")
             } else if line.contains("fsync(") && is_in("tmp/") {
@@ -190,25 +172,8 @@ fn traced_deliveries_together() {
 
 #[test]
 fn no_message_is_told_before_a_sync_that_began_after_its_rename() {
-    let root = tempfile::tempdir().unwrap();
-    let (dir, trace) = (root.path().join("mail"), root.path().join("trace"));
-    let output = Command::new("strace")
-        .args(["-f", "-y", "-s", "300", "-e", "trace=fsync,rename,renameat,renameat2,stat,statx,newfstatat", "-o"])
-        .arg(&trace)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "maildir::traced_deliveries_together"])
-        .env("MX6_TRACED_TOGETHER", &dir)
-        .output();
-    let Ok(output) = output else {
-        println!("SKIPPED: strace is not installed");
-        return;
-    };
-    let trace = std::fs::read_to_string(&trace).unwrap_or_default();
-    if !output.status.success() && trace.is_empty() {
-        println!("SKIPPED: strace may not trace here");
-        return;
-    }
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let test = "maildir::traced_deliveries_together";
+    let Some((mail, trace)) = traced(test, "MX6_TRACED_TOGETHER") else { return };
     let lines: Vec<&str> = trace.lines().collect();
     let told: Vec<(usize, &str)> = lines
         .iter()
@@ -216,7 +181,7 @@ fn no_message_is_told_before_a_sync_that_began_after_its_rename() {
         .filter_map(|(at, line)| Some((at, line.split("/the/250/of/").nth(1)?.split('"').next()?)))
         .collect();
     assert_eq!(told.len(), 4 * TOGETHER);
-    let new = format!("{}/new>", dir.display());
+    let new = format!("{mail}/new>");
     let syncs: Vec<(usize, usize)> = (0..lines.len())
         .filter(|&at| lines[at].contains("fsync(") && lines[at].contains(&new))
         .map(|at| (at, returned(&lines, at)))
@@ -231,6 +196,32 @@ fn no_message_is_told_before_a_sync_that_began_after_its_rename() {
         assert!(covered, "no sync of new/ between the rename of {name} and its 250:\n{trace}");
     }
     println!("{} messages, {} syncs of new/", 4 * TOGETHER, syncs.len());
+}
+
+/// Runs a test of this file under strace, with `variable` set to the Maildir to use: that, and the calls to do with files. None if strace
+/// cannot be had.
+fn traced(test: &str, variable: &str) -> Option<(String, String)> {
+    let root = tempfile::tempdir().unwrap();
+    let (mail, trace) = (root.path().join("mail"), root.path().join("trace"));
+    let calls = "trace=fsync,rename,renameat,renameat2,link,linkat,stat,statx,newfstatat";
+    let output = Command::new("strace")
+        .args(["-f", "-y", "-s", "300", "-e", calls, "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(variable, &mail)
+        .output();
+    let Ok(output) = output else {
+        println!("SKIPPED: strace is not installed");
+        return None;
+    };
+    let trace = std::fs::read_to_string(&trace).unwrap_or_default();
+    if !output.status.success() && trace.is_empty() {
+        println!("SKIPPED: strace may not trace here");
+        return None;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Some((mail.display().to_string(), trace))
 }
 
 /// Where the call that begins at a line has returned 0: strace cuts it in two when another thread comes between.

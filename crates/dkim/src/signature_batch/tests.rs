@@ -127,7 +127,7 @@ fn as_many_as_are_worth_a_call() {
         let mut message = signer.message(count, &[1, 5]);
         assert_eq!(verify(Some(kernel), [&mut message]), count);
         let rest = count % kernel.lanes();
-        let decided = if rest < READY_MIN { count - rest } else { count };
+        let decided = if rest < kernel.ready_min() { count - rest } else { count };
         assert_eq!(message.known().iter().filter(|known| known.is_some()).count(), decided, "{count}");
         assert!(message.known()[..decided].iter().all(Option::is_some), "{count}");
         for (at, cause) in causes_of(&mut message).into_iter().enumerate() {

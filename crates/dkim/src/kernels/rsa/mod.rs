@@ -30,11 +30,6 @@ use machine::Machine;
 use modulus::{is_below, words};
 use product::{Moduli, Number, power_65537};
 
-/// So many ready signatures are worth a call, which takes its time however many lanes are filled. With AVX512-IFMA that is 27.5 µs
-/// where aws-lc-rs takes 13.2 µs for each signature: with two a call would lose, with three it wins. With AVX2 and its four lanes, 54 to
-/// 62 µs where aws-lc-rs takes 19 to 23 µs, three neither win nor lose.
-pub(crate) const READY_MIN: usize = 3;
-
 /// The most lanes that any kernel has.
 pub(crate) const LANES_MAX: usize = 8;
 
@@ -82,6 +77,7 @@ impl Form {
         }
     }
 }
+
 impl RsaKernel {
     /// The kernel of this name, if it is one for RSA and this processor can run it.
     pub(super) fn named(name: KernelName) -> Option<RsaKernel> {
@@ -112,6 +108,15 @@ impl RsaKernel {
     pub(crate) fn lanes(self) -> usize {
         match self.form() {
             Form::Limbs52 => 8,
+            Form::Limbs28 => 4,
+        }
+    }
+
+    /// From how many ready signatures on a call is worth it: it takes the same time however many lanes are filled. With AVX512-IFMA that
+    /// is 27.5 µs where aws-lc-rs takes 13.2 µs for each signature; with AVX2 54 to 62 µs where aws-lc-rs takes 19 to 23.
+    pub(crate) fn ready_min(self) -> usize {
+        match self.form() {
+            Form::Limbs52 => 3,
             Form::Limbs28 => 4,
         }
     }

@@ -1,0 +1,19 @@
+//! A scan for two octets side by side, many at a time.
+
+/// How many octets at the start of `octets` hold no pair of neighbours that `is_found` names; less than there may be, as whole pieces are
+/// looked at. The pair of the last of them and its successor is not named either, and there is a successor.
+pub(crate) fn octets_without(octets: &[u8], is_found: impl Fn(u8, u8) -> bool) -> usize {
+    let mut without = 0;
+    while let Some(piece) = octets.get(without..=without + PIECE_OCTETS) {
+        // Without an early exit, so that the compiler compares many octets at once.
+        let pairs = piece.iter().zip(&piece[1..]);
+        if pairs.fold(false, |found, (&one, &next)| found | is_found(one, next)) {
+            break;
+        }
+        without += PIECE_OCTETS;
+    }
+    without
+}
+
+/// What is looked at together.
+pub(crate) const PIECE_OCTETS: usize = 256;
