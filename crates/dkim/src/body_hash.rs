@@ -40,6 +40,7 @@ impl BodyHash {
 
     pub(crate) fn feed(&mut self, octets: &[u8]) {
         if !self.digest.ended {
+            self.digest.make_room(octets.len());
             self.canonicalizer.feed(octets, &mut self.digest);
         }
     }
@@ -97,6 +98,11 @@ impl StagedSha256 {
         let done = self.staging.len() - rest;
         self.staging.copy_within(done.., 0);
         self.staging.truncate(rest);
+    }
+
+    /// For so many octets, or as many of them as are staged at all.
+    fn make_room(&mut self, octets: usize) {
+        self.staging.reserve(octets.min(STAGING_OCTETS_MAX - self.staging.len()));
     }
 
     /// Without a batch.

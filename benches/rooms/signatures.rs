@@ -1,18 +1,15 @@
 //! Signatures of messages that are ready together, verified through the batch's door by each kernel that this CPU has; `portable` is
 //! aws-lc-rs, one after the other. Ed25519 has no kernel.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod settings;
-mod signed_mail;
 
 use std::sync::Arc;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use memchr::memmem;
 use mx6_dkim::kernels::{KernelName, Kernels};
 use mx6_dkim::{DkimResult, Header, KeyAnswer, KeyTxt, Verification};
 
-use signed_mail::{KEY_NAME, Signer};
+use crate::settings;
+use crate::signed_mail::{KEY_NAME, Signer};
 
 /// A message that is hashed and whose key is there: all but its signature is done.
 fn ready(message: &[u8], key: &Arc<KeyTxt>) -> Verification {
@@ -57,4 +54,3 @@ fn batches(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = batches);
-criterion_main!(benches);

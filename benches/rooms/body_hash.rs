@@ -1,13 +1,12 @@
 //! Canonicalizing and hashing bodies: one message alone, and several advanced together through the batching door.
-#![allow(missing_docs)]
-
-mod settings;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use mx6_dkim::kernels::KernelChoice;
 use mx6_dkim::{Header, Kernels, Verification};
+
+use crate::settings;
 
 const HEADER: &[u8] = b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=sender.example; s=s; h=from;\r\n\
 \tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\nFrom: alice@sender.example\r\n\r\n";
@@ -39,4 +38,3 @@ fn bodies(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = bodies);
-criterion_main!(benches);

@@ -1,24 +1,20 @@
 //! DKIM of one message, key at hand: header scanned, signed fields hashed, body canonicalized and hashed, signature verified; against mail-auth
 //! with the same key parsed in its cache. Its part begins with parsing the message, which is where it hashes the body.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod mail_auth_records;
-mod settings;
-mod signed_mail;
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::DomainKey;
 use mail_auth::{AuthenticatedMessage, DkimResult as TheirResult, MessageAuthenticator, Parameters, Txt};
 use memchr::memmem;
 use mx6_dkim::{DkimResult, Header, KeyAnswer, KeyTxt, Verification};
 
-use mail_auth_records::{Records, ready};
-use signed_mail::{KEY_NAME, Signer};
+use crate::mail_auth_records::{Records, ready};
+use crate::settings;
+use crate::signed_mail::{KEY_NAME, Signer};
 
 fn by_us(message: &[u8], key: &Arc<KeyTxt>) -> bool {
     let body_at = memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
@@ -63,4 +59,3 @@ fn messages(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = messages);
-criterion_main!(benches);

@@ -1,13 +1,12 @@
 //! A whole SMTP session without a socket: commands parsed, message scanned, replies written.
-#![allow(missing_docs)]
-
-mod settings;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use mx6_smtp::{Session, SessionConfig, Step, Verdict};
+
+use crate::settings;
 
 fn conversation(body_octets: usize) -> Vec<u8> {
     let mut octets = b"EHLO client.example\r\nMAIL FROM:<alice@sender.example> SIZE=4096 BODY=8BITMIME\r\nRCPT TO:<bob@open.example>\r\nDATA\r\nFrom: alice@sender.example\r\nSubject: bench\r\n\r\n".to_vec();
@@ -51,4 +50,3 @@ fn sessions(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = sessions);
-criterion_main!(benches);

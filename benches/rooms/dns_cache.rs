@@ -1,8 +1,5 @@
 //! A lookup that the caches answer, by one thread and by two at once on the same caches; beside it moka alone, and a map that a thread has
 //! for itself, which is the least it could cost. Time is the threads' CPU time: with both cores busy otherwise a wall clock would tell of that.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod settings;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -11,10 +8,12 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use futures_util::FutureExt;
 use mx6_dns::{CacheSizes, Caches, Dns, DnsConfig, Lookup, TxtCache, TxtValue, Zone};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::settings;
 
 /// Names in the caches; each thread asks for them in turn.
 const NAMES: usize = 4_096;
@@ -144,4 +143,3 @@ fn maps(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = ours, maps);
-criterion_main!(benches);

@@ -1,16 +1,15 @@
 //! The octets of a message between DATA and CRLF.CRLF: the end found, dot-stuffing undone, bare CR and LF seen; against smtp-proto on the same
 //! octets. `frame` is private to `mx6-smtp`, so ours goes through its door, a session in the middle of a message. Both are told what they
 //! find the way they do it: ours lends slices of its input, theirs copies into a vector and looks for no bare CR or LF.
-#![allow(missing_docs)]
-
-mod settings;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use mx6_smtp::{Session, SessionConfig, Step, Verdict};
 use smtp_proto::request::receiver::DataReceiver;
+
+use crate::settings;
 
 const COMMANDS: &[u8] = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n";
 
@@ -62,4 +61,3 @@ fn frames(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = frames);
-criterion_main!(benches);

@@ -1,11 +1,12 @@
 //! SHA-256 of batches by each kernel that this CPU has, against aws-lc-rs, one body after the other.
-#![allow(missing_docs)]
 
 use std::hint::black_box;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use mx6_dkim::kernels::{Block, INITIAL_STATE, KernelName, Kernels, Sha256Job};
+
+use crate::settings;
 
 /// Every way to hash here, with its name.
 fn kernels() -> Vec<(String, Kernels)> {
@@ -61,5 +62,4 @@ fn sha256(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, sha256);
-criterion_main!(benches);
+criterion_group!(name = benches; config = settings::quick(); targets = sha256);

@@ -1,23 +1,20 @@
 //! SPF with every answer at hand, against mail-auth with the same records parsed in its cache. What an evaluation costs beside it in
 //! the gate (the lookups in the caches) is in `dns_cache`.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod mail_auth_records;
-mod settings;
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::spf::Spf;
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{MessageAuthenticator, Parameters, Txt};
 use mx6_spf::{Answer, Answers, Evaluation, Identity, Query, Request, SpfResult, check_host, parse_txt};
 
-use mail_auth_records::{Records, ready};
+use crate::mail_auth_records::{Records, ready};
+use crate::settings;
 
 type Zone = &'static [(&'static str, &'static str)];
 
@@ -106,4 +103,3 @@ fn evaluations(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = evaluations);
-criterion_main!(benches);

@@ -1,14 +1,13 @@
 //! The gate's rulings: at RCPT (served here, opted in, reverse DNS) with 10,000 domains in the directory, and at the end of data.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod settings;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv6Addr};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use mx6_policy::facts::{CacheState, Dkim, Dmarc, DmarcPolicy, Facts, Iprev, MethodResult, PtrState, Spf, SpfIdentity};
 use mx6_policy::{Client, Directory, DomainMode, EndOfData, Gate, Mode, PtrMode, RecipientClass, Ruling};
+
+use crate::settings;
 
 const CLIENT: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 
@@ -78,4 +77,3 @@ fn rulings(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = rulings);
-criterion_main!(benches);

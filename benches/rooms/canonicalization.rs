@@ -3,16 +3,15 @@
 //! The canonicalizers are private to `mx6-dkim`, so ours goes through its door: a body into a verification that never hashes it, which is
 //! the canonical octets and their copy into the staging; and a header through `Verification::new`, which also scans it, parses
 //! the signature and hashes the signed fields. Theirs does for the header nothing but canonicalize fields that were found before.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod settings;
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 use mail_auth::common::headers::{Writable, Writer};
 use mail_auth::dkim::Canonicalization;
 use mx6_dkim::{Header, Verification};
+
+use crate::settings;
 
 const NAMES: [(&str, Canonicalization); 2] =
     [("simple", Canonicalization::Simple), ("relaxed", Canonicalization::Relaxed)];
@@ -105,4 +104,3 @@ fn staged(header: &Header<'_>, body: &[u8]) -> Verification {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = headers, bodies);
-criterion_main!(benches);

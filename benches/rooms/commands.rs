@@ -1,12 +1,11 @@
 //! Command lines parsed, against smtp-proto on the same lines. Ours are lines without CRLF, which `frame` has taken off; theirs finds it itself.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod settings;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use mx6_smtp::Command;
+
+use crate::settings;
 
 const LINES: [(&str, &str); 5] = [
     ("EHLO", "EHLO mail-ej1-f52.sender.example"),
@@ -34,4 +33,3 @@ fn commands(criterion: &mut Criterion) {
 }
 
 criterion_group!(name = benches; config = settings::quick(); targets = commands);
-criterion_main!(benches);
