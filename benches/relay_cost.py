@@ -195,6 +195,12 @@ class Bench:
         results = lambda record: {check["result"] for check in (record["iprev"], record["spf"], *record["dkim"])}
         return sum(record["rule"] == "accepted" and record["dkim"] != [] and results(record) == {"pass"} for record in records)
 
+    def last_word(self, name):
+        """What a gate says of its DKIM batches when it ends."""
+        _, port = self.servers[name]
+        lines = (self.folder / f"stderr-{port}").read_text().splitlines()
+        return next((line.removeprefix("mx6: ") for line in lines if "lanes filled" in line), "no DKIM batch")
+
 
 def end(process):
     if process.poll() is None:
@@ -265,6 +271,8 @@ def table(bench):
         cells.append(spread([mx6 - floor for mx6, floor in pairs("floor")], "+.0f"))
         cells.append(spread([mx6 / sink for mx6, sink in pairs("smtp-sink")], ".2f"))
         print(f"| {' | '.join(cells)} |")
+    for name in {"mx6", "discard"} & set(names):
+        print(f"\n{name}, {bench.last_word(name)}")
     if bench.options.json:
         rows = [{"octets": octets, "per_connection": count, "cpu_us": row} for (octets, count), row in costs.items()]
         pathlib.Path(bench.options.json).write_text(json.dumps(rows, indent=1))
@@ -298,6 +306,8 @@ def idle(bench):
     print("| server | resident | proportional | anonymous |")
     print("|---|---|---|---|")
     for name, (process, port) in bench.servers.items():
+        if name == "smtp-sink":
+            continue  # It accepts 256 connections and lets the others wait.
         with contextlib.ExitStack() as stack:
             for _ in range(warm):
                 stack.enter_context(waiting(port))
