@@ -27,7 +27,7 @@ pub(super) const CACHE_RESIDENT_PERCENT: u64 = 134;
 
 /// CPU time of a relayed and checked message of 4 KB (`benches/relay_cost.py`, the cheapest row of PERFORMANCE.md that relays: the more
 /// messages a core takes, the more are in flight).
-pub(super) const MESSAGE_CPU_US: u64 = 232;
+pub(super) const MESSAGE_CPU_US: u64 = 240;
 /// The thread that writes decision records: 20.3 of 393 µs a message (schedstat of each thread, 5,000 messages of 4 KB relayed).
 pub(super) const RECORD_CPU_PERCENT: u64 = 5;
 /// CPU time of unbound for one answer from its memory: 12.1 to 16.4 µs (60,000 queries over loopback, its schedstat by their number).
