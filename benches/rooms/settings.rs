@@ -5,5 +5,5 @@ use std::time::Duration;
 use criterion::Criterion;
 
 pub(crate) fn quick() -> Criterion {
-    Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_millis(2_000))
+    Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1_200))
 }

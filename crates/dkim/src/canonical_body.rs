@@ -4,7 +4,7 @@
 //! octets: empty lines (which vanish at the end of the body), one run of blanks, one CR. Only CRLF ends a line; a CR or LF alone is an
 //! octet like any other (messages with one are refused elsewhere, whatever DKIM says).
 
-use memchr::memchr;
+use memchr::{memchr, memchr2_iter};
 
 /// The two algorithms of `c=` (RFC 6376 §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,13 +127,14 @@ impl BodyCanonicalizer {
             return;
         }
         while let [first, ..] = octets {
-            let blank = is_blank(*first);
-            let run = octets.iter().position(|&octet| is_blank(octet) != blank).unwrap_or(octets.len());
-            if blank {
+            if is_blank(*first) {
                 self.blank = true;
-            } else {
-                self.write(&octets[..run], sink);
+                let run = octets.iter().position(|&octet| !is_blank(octet)).unwrap_or(octets.len());
+                octets = &octets[run..];
+                continue;
             }
+            let run = before_changing_blank(octets);
+            self.write(&octets[..run], sink);
             octets = &octets[run..];
         }
     }
@@ -179,6 +180,13 @@ fn unchanged_by_relaxing(octets: &[u8]) -> usize {
         same += PIECE_OCTETS;
     }
     same - usize::from(matches!(octets[..same].last(), Some(b' ' | b'\r')))
+}
+
+/// How many octets come before the first blank that is not a single space between two other octets. The first is no blank.
+fn before_changing_blank(octets: &[u8]) -> usize {
+    let stays = |at: usize| octets[at] == b' ' && octets.get(at + 1).is_some_and(|&next| !is_blank(next));
+    let changing = memchr2_iter(b' ', b'\t', octets).find(|&at| !stays(at));
+    changing.unwrap_or(octets.len())
 }
 
 /// Without an early exit, so that the compiler compares many octets at once.
