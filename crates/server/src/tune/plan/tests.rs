@@ -36,7 +36,7 @@ fn cores() {
         (described(4), "1-3", 3, "; 1 left to the resolver, the log and the kernel"),
         (described(8), "1-7", 7, "; 1 left"),
         (described(16), "3-15", 13, "; 3 left"),
-        (described(64), "11-63", 53, "; 11 left"),
+        (described(64), "10-63", 54, "; 10 left"),
         // The threads of physical core 0 stay free together.
         (with_threads(4), "1-3,5-7", 6, "; 2 left"),
         (with_threads(8), "1-7,9-15", 14, "whole physical cores"),
