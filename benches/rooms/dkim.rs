@@ -9,22 +9,14 @@ use criterion::{Criterion, Throughput, criterion_group};
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::DomainKey;
 use mail_auth::{AuthenticatedMessage, DkimResult as TheirResult, MessageAuthenticator, Parameters, Txt};
-use memchr::memmem;
-use mx6_dkim::{DkimResult, Header, KeyAnswer, KeyTxt, Verification};
+use mx6_dkim::{DkimResult, KeyAnswer, KeyTxt};
 
 use crate::mail_auth_records::{Records, ready};
 use crate::settings;
-use crate::signed_mail::{KEY_NAME, Signer};
+use crate::signed_mail::{KEY_NAME, Signer, arrived};
 
 fn by_us(message: &[u8], key: &Arc<KeyTxt>) -> bool {
-    let body_at = memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
-    let (header, body) = message.split_at(body_at);
-    let mut verification = Verification::new(&Header::parse(header), 0);
-    verification.body(body);
-    verification.end_of_body();
-    let mut lanes: Vec<_> = verification.body_hashes().iter_mut().collect();
-    mx6_dkim::Kernels::PORTABLE.compress(&mut lanes);
-    let results = verification.finish(|_| KeyAnswer::Found(Arc::clone(key)));
+    let results = arrived(message).finish(|_| KeyAnswer::Found(Arc::clone(key)));
     results.iter().any(|signature| signature.result == DkimResult::Pass)
 }
 

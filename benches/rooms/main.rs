@@ -9,6 +9,7 @@ mod commands;
 mod dkim;
 mod dns_cache;
 mod frame;
+#[path = "../../crates/dkim/tests/common/mail_auth_records.rs"]
 mod mail_auth_records;
 mod policy;
 mod session;

@@ -4,21 +4,15 @@
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
-use memchr::memmem;
 use mx6_dkim::kernels::{KernelName, Kernels};
-use mx6_dkim::{DkimResult, Header, KeyAnswer, KeyTxt, Verification};
+use mx6_dkim::{DkimResult, KeyAnswer, KeyTxt, Verification};
 
 use crate::settings;
-use crate::signed_mail::{KEY_NAME, Signer};
+use crate::signed_mail::{KEY_NAME, Signer, arrived};
 
 /// A message that is hashed and whose key is there: all but its signature is done.
 fn ready(message: &[u8], key: &Arc<KeyTxt>) -> Verification {
-    let body_at = memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
-    let (header, body) = message.split_at(body_at);
-    let mut verification = Verification::new(&Header::parse(header), 0);
-    verification.body(body);
-    verification.end_of_body();
-    verification.compress(&Kernels::PORTABLE);
+    let mut verification = arrived(message);
     verification.keys(|name| if name == KEY_NAME { KeyAnswer::Found(Arc::clone(key)) } else { KeyAnswer::NoKey });
     verification
 }

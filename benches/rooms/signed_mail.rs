@@ -8,6 +8,19 @@ use base64::engine::general_purpose::STANDARD;
 use mail_auth::common::crypto::{DkimKey, Ed25519Key, RsaKey, Sha256};
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::{Canonicalization, DkimSigner};
+use memchr::memmem;
+use mx6_dkim::{Header, Kernels, Verification};
+
+/// A message that has arrived: its signatures read, its body hashed. Its keys are to come.
+pub(crate) fn arrived(message: &[u8]) -> Verification {
+    let body_at = memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
+    let (header, body) = message.split_at(body_at);
+    let mut verification = Verification::new(&Header::parse(header), 0);
+    verification.body(body);
+    verification.end_of_body();
+    verification.compress(&Kernels::PORTABLE);
+    verification
+}
 
 /// The name of the key record.
 pub(crate) const KEY_NAME: &str = "s._domainkey.sender.example";

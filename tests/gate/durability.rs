@@ -12,7 +12,7 @@ use crate::harness::message::{body, plain, with_body};
 use crate::harness::next_hop::NextHop;
 use crate::harness::smtp::{Client, proxy_v1};
 use crate::harness::zone::PASS;
-use crate::harness::{files, process, skip, until};
+use crate::harness::{files, process, skip, strace, until};
 
 /// Clients that send at the same time.
 const CLIENTS: usize = 6;
@@ -151,23 +151,13 @@ fn a_full_disk_defers() {
 /// strace shows: fsync of the file, rename, fsync of the folder, and only then the 250 of the message.
 #[test]
 fn the_order_of_system_calls() {
-    if process::run(Command::new("strace").args(["-o", "/dev/null", "true"])).code != Some(0) {
-        return skip("strace may not trace here");
-    }
-    let setup = Setup::new();
-    let trace = setup.dir().join("trace");
-    let calls = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,write,writev,sendto,sendmsg";
-    let file = trace.display().to_string();
-    let mut gate = setup.under(&["strace", "-D", "-f", "-y", "-s", "200", "-o", &file, "-e", calls, "--"]).start();
-    let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+    let calls = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,write,writev,sendto,sendmsg";
+    let Some(mut traced) = strace::start(Setup::new(), calls) else { return };
+    let mut smtp = Client::greeted(&traced.gate, PASS, "mail.pass.example");
     let reply = smtp.transaction("alice@pass.example", "bob@open.example", &plain("alice@pass.example", "traced"));
     let name =
         reply.trim_end().strip_prefix("250 2.0.0 OK: stored as ").unwrap_or_else(|| panic!("{reply}")).to_owned();
-    gate.process.kill();
-    let text = until("the trace to be written", || {
-        let text = std::fs::read_to_string(&trace).ok()?;
-        text.contains("+++ killed").then_some(text)
-    });
+    let text = traced.kill();
     let lines: Vec<&str> = text.lines().collect();
     let place = |what: &str, from: usize, wanted: &dyn Fn(&str) -> bool| {
         let at = lines[from..].iter().position(|line| wanted(line));

@@ -7,7 +7,7 @@ use crate::harness::gate::{Setup, binary, mx6};
 use crate::harness::process::{Ended, run};
 use crate::harness::smtp::Client;
 use crate::harness::zone::PASS;
-use crate::harness::{is_root, skip, until};
+use crate::harness::{is_root, skip, strace};
 
 /// Flags that a gate starts with, less the one under test.
 fn serve_without(flag: &str, instead: &[&str]) -> Ended {
@@ -137,19 +137,9 @@ fn rings_that_do_not_interrupt_their_shard() {
     if (numbers.next(), numbers.next()) < (Some(5), Some(19)) {
         return skip("this kernel has no IORING_SETUP_COOP_TASKRUN");
     }
-    if run(Command::new("strace").args(["-o", "/dev/null", "true"])).code != Some(0) {
-        return skip("strace may not trace here");
-    }
-    let setup = Setup::new();
-    let trace = setup.dir().join("trace").display().to_string();
-    let strace = ["strace", "-D", "-f", "-e", "trace=io_uring_setup", "-o", &trace, "--"];
-    let mut gate = setup.under(&strace).start();
-    let _served = Client::greeted(&gate, PASS, "mail.pass.example");
-    gate.process.kill();
-    let text = until("the trace to be written", || {
-        let text = std::fs::read_to_string(&trace).ok()?;
-        text.contains("+++ killed").then_some(text)
-    });
+    let Some(mut traced) = strace::start(Setup::new(), "io_uring_setup") else { return };
+    let _served = Client::greeted(&traced.gate, PASS, "mail.pass.example");
+    let text = traced.kill();
     // The probe asks for one entry; what asks for more is glommio.
     let rings = text.lines().filter(|line| line.contains("io_uring_setup(") && !line.contains("io_uring_setup(1,"));
     let flags: Vec<&str> = rings.filter_map(|line| line.split("flags=").nth(1)?.split(',').next()).collect();

@@ -13,6 +13,7 @@ pub mod postfix;
 pub mod process;
 pub mod signing;
 pub mod smtp;
+pub mod strace;
 pub mod unbound;
 pub mod zone;
 
