@@ -1,7 +1,7 @@
 """Runs a static Linux program on the CPU of Bochs, which has AVX-512 where the machine has not: emulated.py PROGRAM [ARGUMENT...]
 
 There is no Linux inside: the program runs in one flat page table, and the few system calls that a test program makes are answered here.
-One thread; nothing can be opened. The exit code is that of the program, or 99 if it did something that is not answered here.
+One thread; nothing can be opened but the sources of randomness, though paths resolve. The exit code is that of the program, or 99 if it did something that is not answered here.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ import bochscpu.memory as memory
 MEMORY_OCTETS = 1 << 30
 TABLES, LOAD, HEAP, MAPS, STACK = 0x10000, 0x40_0000, 0x800_0000, 0x1000_0000, 0x3FF0_0000
 ENOENT, EAGAIN, ENOMEM, ENOTTY, ENOSYS = 2, 11, 12, 25, 38
+RANDOM = 100  # the descriptor of /dev/random
 
 ram = mmap.mmap(-1, MEMORY_OCTETS)
 ram_address = ctypes.addressof(ctypes.c_char.from_buffer(ram))
@@ -186,10 +187,28 @@ class Machine:
             return 0
         if number in (186, 39, 218):  # gettid, getpid, set_tid_address
             return 1
-        # poll, mprotect, munmap, signals, sigaltstack, madvise, set_robust_list, futex, sched_yield, prctl, close
-        if number in (7, 10, 11, 13, 14, 131, 28, 273, 202, 24, 157, 3):
+        # mprotect, munmap, signals, sigaltstack, madvise, set_robust_list, futex, sched_yield, prctl, close
+        if number in (10, 11, 13, 14, 131, 28, 273, 202, 24, 157, 3):
             return 0
-        if number in (89, 257, 262, 267, 2, 4, 21):  # files
+        if number == 79:  # getcwd
+            folder = os.getcwd().encode() + b"\0"
+            ram[a : a + len(folder)] = folder
+            return len(folder)
+        if number == 89:  # readlink
+            try:
+                link = os.readlink(bytes(ram[a : ram.find(b"\0", a)]))[:c]
+            except OSError as error:
+                return -error.errno
+            ram[b : b + len(link)] = link
+            return len(link)
+        if number in (2, 257) and bytes(ram[(path := a if number == 2 else b) : ram.find(b"\0", path)]) in (b"/dev/random", b"/dev/urandom"):
+            return RANDOM
+        if number == 0 and a == RANDOM:  # read
+            ram[b : b + c] = os.urandom(c)
+            return c
+        if number == 7:  # poll: all are ready
+            return b
+        if number in (257, 262, 267, 2, 4, 21):  # files
             return -ENOENT
         if number == 56:  # clone: no thread for now, and the test harness does without
             return -EAGAIN

@@ -2,10 +2,12 @@
 # Runs the tests of the kernels whose instructions this CPU may lack (AVX-512) on an emulated one: Bochs' CPU, of which the Python package
 # bochscpu-python is a build (a Cannon Lake: AVX-512 F, BW, VL, IFMA; SHA-NI). emulated.py runs a static program on it.
 #
-#   crates/dkim/tests/emulated.sh                        the SHA-256 tests with avx512, and the selection of kernels
-#   crates/dkim/tests/emulated.sh kernels::rsa::tests    tests by name; with MX6_TEST_KERNEL=NAME those of one SHA-256 kernel
+#   crates/dkim/tests/emulated.sh                        all tests of avx512 and rsa-ifma, and the selection of kernels
+#   crates/dkim/tests/emulated.sh kernels::rsa::tests    tests by name; MX6_TEST_KERNEL=NAME leaves all kernels but that one out
 #
-# Prints the test counts; exits with 1 if a test fails. Needs python3 with venv and cc. A few minutes, most of them for the compiler.
+# With BOLERO_RANDOM_TEST_TIME_MS=600000 BOLERO_RANDOM_ITERATIONS=1000000000 the fuzz targets go on for ten minutes each.
+#
+# Prints the test counts; exits with 1 if a test fails. Needs python3 with venv and cc. About ten minutes, half of them for the compiler.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
@@ -34,7 +36,7 @@ C
 
 # The target is named, so that build scripts are not linked statically too.
 target=x86_64-unknown-linux-gnu
-program=$(RUSTFLAGS='-C target-feature=+crt-static' cargo test --target "$target" --target-dir "$tools/target" \
+program=$(RUSTFLAGS='-C target-feature=+crt-static' cargo test --release --target "$target" --target-dir "$tools/target" \
     -p mx6-dkim --lib --no-run --message-format=json | python3 -c '
 import json, sys
 for line in sys.stdin:
@@ -43,7 +45,7 @@ for line in sys.stdin:
         print(message["executable"])')
 
 emulate() {
-    LD_PRELOAD="$tools/names.so" timeout 1200 "$tools/venv/bin/python" crates/dkim/tests/emulated.py "$program" --test-threads=1 "$@"
+    MX6_TEST_EMULATED=1 LD_PRELOAD="$tools/names.so" timeout 3000 "$tools/venv/bin/python" crates/dkim/tests/emulated.py "$program" --test-threads=1 "$@"
 }
 
 if (($#)); then
@@ -51,4 +53,5 @@ if (($#)); then
 else
     emulate kernels::tests
     MX6_TEST_KERNEL=avx512 emulate kernels::sha256::tests
+    MX6_TEST_KERNEL=rsa-ifma emulate kernels::rsa::tests
 fi

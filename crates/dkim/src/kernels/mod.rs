@@ -138,7 +138,7 @@ fn select_among(
     let all = Names::from_iter(KernelName::ALL);
     let has = all.filter(on_this_cpu);
     let wanted = match choice {
-        KernelChoice::Auto => has.filter(KernelName::is_proven),
+        KernelChoice::Auto => has,
         KernelChoice::Only(names) => names,
     };
     if let Some(wanted) = wanted.iter().find(|name| !has.contains(*name)) {
@@ -184,13 +184,6 @@ impl KernelName {
             KernelName::ShaNi | KernelName::Avx2 | KernelName::Avx512 => Purpose::Sha256,
             KernelName::RsaAvx2 | KernelName::RsaIfma => Purpose::Rsa2048,
         }
-    }
-
-    /// Whether its tests and its fuzz target have run on a CPU that has the instructions. One of which only the algorithm was tested, on
-    /// emulated instructions, is used when an operator names it, and not by `auto`.
-    #[must_use]
-    pub fn is_proven(self) -> bool {
-        !matches!(self, KernelName::Avx512 | KernelName::RsaIfma)
     }
 
     /// Whether this CPU has what it needs.
@@ -334,9 +327,7 @@ mod tests {
             for choice in [KernelChoice::Auto, KernelChoice::Only(names(&[broken]))] {
                 let right = |name| name != broken;
                 let selection = select_among(choice, KernelName::on_this_cpu, right).unwrap();
-                // What `auto` would not use it does not ask.
-                let asked = choice != KernelChoice::Auto || broken.is_proven();
-                assert_eq!(selection.failed, if asked { names(&[broken]) } else { Names::default() });
+                assert_eq!(selection.failed, names(&[broken]));
                 let used = selection.kernels.to_string();
                 assert!(used.split([' ', ',']).all(|word| word != broken.as_str()), "{used}");
             }
