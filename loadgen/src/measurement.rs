@@ -293,7 +293,7 @@ pub(crate) struct RampStep {
 /// Where a run stands. The engine fills it, the terminal draws it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Snapshot {
-    /// Final replies so far, with the warm-up.
+    /// Final replies so far, with the warm-up; while `signing`, messages signed.
     pub messages: u64,
     /// Final replies in the last whole second.
     pub rate_per_s: f64,
@@ -303,8 +303,8 @@ pub(crate) struct Snapshot {
     pub wrong: u64,
     /// Of the message stage in the last whole second.
     pub p99_us: u64,
-    /// Messages still to be signed or other work before the clock starts; `None` once it runs.
-    pub preparing: Option<String>,
+    /// Before the clock starts, while messages are signed: `messages` are.
+    pub signing: bool,
 }
 
 /// Version of the format that this program writes, and the only one that it reads.

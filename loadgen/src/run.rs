@@ -36,7 +36,7 @@ use self::worker::{Common, Load, Setup, Worker};
 use crate::machine;
 use crate::measurement::{Arrivals, FORMAT_VERSION, Measurement, OwnCost, Plan, RampStep, Snapshot, StageName};
 use crate::population::Population;
-use crate::report::{self, Progress};
+use crate::report::{self, Goal, Progress};
 use crate::zone::Zone;
 
 pub(crate) use self::options::Options;
@@ -73,8 +73,14 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
 
 /// Makes and signs the mail.
 fn prepare(options: &Options, population: Arc<Population>, live: &Live, out: &mut impl Write) -> Result<Setup> {
-    live.set(Snapshot { preparing: Some("signing mail".into()), ..Snapshot::default() });
-    let mail = Mail::prepare(&population, &options.body, options.pool as usize, options.seed)?;
+    let (pool, watched) = (options.pool as usize, live.clone());
+    let goal = Goal::Messages(Mail::signatures(&population, pool));
+    let progress = Progress::start(options.report.quiet, goal, move || watched.snapshot());
+    let signed = |messages| live.set(Snapshot { signing: true, messages, ..Snapshot::default() });
+    let mail = Mail::prepare(&population, &options.body, pool, options.seed, signed);
+    progress.finish();
+    let mail = mail?;
+    live.set(Snapshot::default());
     writeln!(out, "{} messages signed in {:.2} s", mail.signatures, mail.signing.as_secs_f64())?;
     let expectation = Expectation::new(options, &population);
     Ok(Setup { options: options.clone(), population, mail, expectation, tls: tls::config()? })

@@ -11,11 +11,12 @@ use crate::harness::next_hop::NextHop;
 use crate::harness::process::run;
 use crate::harness::{free_port, until};
 
-/// Runs the mix; what it told, and its measurement.
-fn mix(ptr: &str, args: &[&str]) -> Value {
+/// Runs the mix against a gate with `gate_args`: its measurement.
+fn mix(ptr: &str, gate_args: &[&str], args: &[&str]) -> Value {
     let zone = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let next_hop = NextHop::willing();
-    let gate = Setup::new().dns_servers(&[zone]).next_hops(&[next_hop.address]).args(&["--ptr", ptr]).start();
+    let gate =
+        Setup::new().dns_servers(&[zone]).next_hops(&[next_hop.address]).args(&["--ptr", ptr]).args(gate_args).start();
     let json = gate.maildir().with_file_name("run.json");
     let mut command = Command::new(loadgen());
     command.args(["run", "--proxy", "--target", &gate.proxy.to_string(), "--with-zone", &zone.to_string()]);
@@ -50,7 +51,7 @@ fn every_class_gets_its_reply() {
         ("exists", &["--closed", "4", "--messages-per-connection", "10", "--body", "mail"]),
         ("fcrdns", &["--rate", "300", "--pipelining", "off", "--recipients", "2"]),
     ] {
-        let measurement = mix(ptr, &[&["--messages", "600", "--sources", "2000", "--mix", MIX], args].concat());
+        let measurement = mix(ptr, &[], &[&["--messages", "600", "--sources", "2000", "--mix", MIX], args].concat());
         let mut classes: Vec<&str> = replies(&measurement).map(|reply| reply["class"].as_str().unwrap()).collect();
         classes.sort_unstable();
         classes.dedup();
@@ -59,12 +60,26 @@ fn every_class_gets_its_reply() {
     }
 }
 
+/// Messages that say nothing of their size and go beyond the limit are read to their end and refused; the session goes on behind them.
+#[test]
+fn oversize_messages_that_are_sent() {
+    for pipelining in ["auto", "off"] {
+        let plan = ["--closed", "4", "--messages", "100", "--messages-per-connection", "5", "--pipelining", pipelining];
+        let oversize = ["--mix", "oversize=50,spf=50", "--oversize", "sent"];
+        let measurement = mix("exists", &["--size-limit", "100000"], &[&plan[..], &oversize].concat());
+        let refused = replies(&measurement).filter(|reply| reply["reply"] == "552 5.3.4").map(count).sum::<u64>();
+        assert!(refused > 0 && refused < 100, "{measurement:#}");
+        assert!(replies(&measurement).all(|reply| (reply["class"] == "oversize") == (reply["reply"] == "552 5.3.4")));
+        assert!(measurement["octets_sent"].as_u64().unwrap() > refused * 100_000, "{measurement:#}");
+    }
+}
+
 /// With a zone that loses, truncates and fails, nothing but temporary refusals may come in place of the replies expected.
 #[test]
 fn failing_dns_makes_only_temporary_refusals() {
     let faults = ["--servfail", "5", "--truncate", "30", "--delay-ms", "2", "--jitter-ms", "5"];
     let measurement =
-        mix("exists", &[&["--messages", "400", "--closed", "8", "--sources", "2000"], &faults[..]].concat());
+        mix("exists", &[], &[&["--messages", "400", "--closed", "8", "--sources", "2000"], &faults[..]].concat());
     let temporary: u64 = replies(&measurement).filter(|reply| reply["reply"] == "451 4.4.3").map(count).sum();
     assert!(temporary > 0, "{measurement:#}");
 }

@@ -15,7 +15,7 @@ use crate::measurement::Snapshot;
 pub(crate) enum Goal {
     /// After this time, warm-up included.
     Seconds(f64),
-    /// After so many final replies.
+    /// After so many final replies, or signatures.
     Messages(u64),
 }
 
@@ -67,13 +67,10 @@ fn draw(
     mut snapshot: impl FnMut() -> Snapshot + Send + 'static,
 ) -> Option<JoinHandle<()>> {
     let draw = move || {
-        let mut started = None;
+        let started = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let now = snapshot();
-            if now.preparing.is_none() {
-                let started = *started.get_or_insert_with(Instant::now);
-                bar.set_position(position(goal, &now, started.elapsed()));
-            }
+            bar.set_position(position(goal, &now, started.elapsed()));
             bar.set_message(line(&now));
             std::thread::park_timeout(EVERY);
         }
@@ -100,11 +97,11 @@ fn position(goal: Goal, now: &Snapshot, since_start: Duration) -> u64 {
 
 /// What is said beside the bar, in at most 66 columns.
 fn line(now: &Snapshot) -> String {
-    if let Some(preparing) = &now.preparing {
-        return units::printable(preparing, 66);
+    let messages = units::count(now.messages);
+    if now.signing {
+        return format!("{messages} signed");
     }
-    let rate = units::number(now.rate_per_s);
-    let (messages, open) = (units::count(now.messages), units::count(now.in_flight));
+    let (rate, open) = (units::number(now.rate_per_s), units::count(now.in_flight));
     let wrong = if now.wrong == 0 { String::new() } else { format!(" · {} WRONG", units::count(now.wrong)) };
     format!("{messages} sent · {rate}/s · p99 {} · {open} open{wrong}", units::duration(now.p99_us))
 }
@@ -128,7 +125,7 @@ mod tests {
                 Snapshot { messages: 999_999_999, rate_per_s: 99_999.0, wrong: 1_234, ..Snapshot::default() },
                 "999,999,999 sent · 99,999/s · p99 0 µs · 0 open · 1,234 WRONG",
             ),
-            (Snapshot { preparing: Some("signing\n".to_owned()), ..Snapshot::default() }, "signing\\n"),
+            (Snapshot { signing: true, messages: 1_536, ..Snapshot::default() }, "1,536 signed"),
         ];
         for (snapshot, text) in inputs {
             assert_eq!(line(&snapshot), text);

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use super::expectation::Outcome;
+use super::options::Oversize;
 use super::session::{Session, Transaction};
 use super::wire::Failure;
 use crate::measurement::StageName;
@@ -40,14 +41,19 @@ impl Session<'_> {
 
     fn push_mail(&mut self, transaction: &Transaction) {
         let _ = write!(self.out, "MAIL FROM:<{}>", transaction.from);
-        if let Some(limit) = self.offer.size {
-            let octets = match self.source.class {
-                Class::Oversize if limit > 0 => limit.saturating_add(1),
-                _ => self.setup.mail.octets(&transaction.message),
-            };
+        let octets = match self.oversize_limit() {
+            Some(limit) => (self.setup.options.oversize == Oversize::Declared).then(|| limit.saturating_add(1)),
+            None => self.offer.size.map(|_| self.setup.mail.octets(&transaction.message)),
+        };
+        if let Some(octets) = octets {
             let _ = write!(self.out, " SIZE={octets}");
         }
         self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// The server's limit, where this source is to go beyond it. There is none where the server names none.
+    pub(super) fn oversize_limit(&self) -> Option<u64> {
+        self.offer.size.filter(|limit| *limit > 0 && self.source.class == Class::Oversize)
     }
 
     fn push_rcpt(&mut self, number: u32) {

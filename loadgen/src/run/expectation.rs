@@ -5,7 +5,7 @@
 use std::net::Ipv6Addr;
 
 use super::hostile::Trick;
-use super::options::{Expect, Options, Ptr};
+use super::options::{Expect, Options, Oversize, Ptr};
 use crate::measurement::StageName;
 use crate::population::{Class, Population, Source};
 
@@ -50,8 +50,14 @@ impl Expectation {
         self.expect == Expect::None
     }
 
-    /// `sized`: the server offers SIZE with a limit, so that an oversize message can be told from the others at MAIL.
-    pub(super) fn of(&self, source: Source, address: Ipv6Addr, trick: Option<&Trick>, sized: bool) -> Expected {
+    /// `oversize`: where it shows that the message is larger than the server's limit, if it is.
+    pub(super) fn of(
+        &self,
+        source: Source,
+        address: Ipv6Addr,
+        trick: Option<&Trick>,
+        oversize: Option<Oversize>,
+    ) -> Expected {
         use StageName::{Mail, Rcpt, Reply};
         let no_ptr = || {
             let text = "Service unavailable, sending IPv6 address";
@@ -80,8 +86,10 @@ impl Expectation {
                 let text = "Temporary DNS failure, SPF and DKIM of the message from";
                 Expected::Refused(Reply, format!("451 4.4.3 {text} [{address}] could not be checked."))
             }
-            Class::Oversize if sized => Expected::Refused(Mail, "552 5.3.4 Message exceeds the size limit.".into()),
-            Class::Oversize => Expected::Accepted,
+            Class::Oversize => oversize.map_or(Expected::Accepted, |oversize| {
+                let stage = if oversize == Oversize::Declared { Mail } else { Reply };
+                Expected::Refused(stage, "552 5.3.4 Message exceeds the size limit.".into())
+            }),
             Class::Hostile => trick.map_or(Expected::Accepted, Trick::expected),
         }
     }

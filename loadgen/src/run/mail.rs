@@ -23,7 +23,7 @@ pub(super) struct Mail {
     /// Of each class in the order of [`Class::ALL`]; empty for those that do not sign.
     signed: Vec<Vec<Head>>,
     /// How many were signed.
-    pub(super) signatures: usize,
+    pub(super) signatures: u64,
     /// How long that took.
     pub(super) signing: Duration,
 }
@@ -54,25 +54,42 @@ pub(super) struct Message {
 }
 
 impl Mail {
-    /// Makes bodies and signs. `pool`: messages of each class that signs.
-    pub(super) fn prepare(population: &Population, body: &Body, pool: usize, seed: u64) -> Result<Mail> {
+    /// Makes bodies and signs. `pool`: messages of each class that signs. `signed_so_far` is told how many have been signed, after each.
+    pub(super) fn prepare(
+        population: &Population,
+        body: &Body,
+        pool: usize,
+        seed: u64,
+        signed_so_far: impl Fn(u64),
+    ) -> Result<Mail> {
         let mut rng = Rng::with_seed(seed ^ 0x6d61_696c);
         let raw: Vec<Vec<u8>> = (0..bodies(body)).map(|at| text(body_octets(body, at), at, &mut rng)).collect();
         let start = Instant::now();
         let keys = Keys { rsa: keys::rsa()?, ed25519: keys::ed25519()? };
-        let mut signed = Vec::new();
+        let (mut signed, mut signatures) = (Vec::new(), 0);
         for class in Class::ALL {
-            let wanted = if class.is_signed() && population.mix().percent(class) > 0.0 { pool } else { 0 };
-            let heads = (0..wanted).map(|_| sign(&keys, population, class, &raw, &mut rng));
+            let wanted = if signs(population, class) { pool } else { 0 };
+            let heads = (0..wanted).map(|_| {
+                let head = sign(&keys, population, class, &raw, &mut rng);
+                signatures += 1;
+                signed_so_far(signatures);
+                head
+            });
             signed
                 .push(heads.collect::<Result<Vec<Head>>>().with_context(|| format!("signing for {}", class.as_str()))?);
         }
         Ok(Mail {
             bodies: raw.iter().map(|raw| BodyText { wire: stuff(raw), octets: raw.len() as u64 }).collect(),
-            signatures: signed.iter().map(Vec::len).sum(),
+            signatures,
             signed,
             signing: start.elapsed(),
         })
+    }
+
+    /// How many are signed for a mix when `pool` are for each class that signs.
+    pub(super) fn signatures(population: &Population, pool: usize) -> u64 {
+        let classes = Class::ALL.into_iter().filter(|class| signs(population, *class)).count();
+        (classes * pool) as u64
     }
 
     /// A message for a class; sender domains by their popularity.
@@ -102,10 +119,15 @@ impl Mail {
         &self.bodies[message.body].wire
     }
 
+    /// Octets of the body, without dot-stuffing and final dot.
+    pub(super) fn body_octets(&self, message: &Message) -> u64 {
+        self.bodies[message.body].octets
+    }
+
     /// For `SIZE=` (RFC 1870): header section and body.
     pub(super) fn octets(&self, message: &Message) -> u64 {
         let head = message.signed.map_or(FIELDS.len() + FROM_OCTETS, |(class, at)| self.signed[class][at].octets.len());
-        head as u64 + self.bodies[message.body].octets
+        head as u64 + self.body_octets(message)
     }
 }
 
@@ -118,6 +140,11 @@ pub(super) fn mailbox(domain: &str) -> String {
 struct Keys {
     rsa: RsaKey<Sha256>,
     ed25519: Ed25519Key,
+}
+
+/// Whether messages of this class are signed and sent.
+fn signs(population: &Population, class: Class) -> bool {
+    class.is_signed() && population.mix().percent(class) > 0.0
 }
 
 /// One signed message.
@@ -221,9 +248,12 @@ fn stuff(body: &[u8]) -> Box<[u8]> {
         }
         wire.extend_from_slice(line);
     }
-    wire.extend_from_slice(b".\r\n");
+    wire.extend_from_slice(FINAL_DOT);
     wire.into()
 }
+
+/// The line that ends a message.
+pub(super) const FINAL_DOT: &[u8] = b".\r\n";
 
 /// Everything behind From, with the blank line.
 const FIELDS: &str = "To: <reader@open.example>\r\n\
@@ -300,8 +330,12 @@ mod tests {
     #[test]
     fn signed_heads() {
         let population = population(&["--domains", "50"]);
-        let mail = Mail::prepare(&population, &Body::Fixed { octets: 500 }, 20, 1).unwrap();
+        let told = std::cell::RefCell::new(Vec::new());
+        let tell = |signed| told.borrow_mut().push(signed);
+        let mail = Mail::prepare(&population, &Body::Fixed { octets: 500 }, 20, 1, tell).unwrap();
         assert_eq!(mail.signatures, 60);
+        assert_eq!(told.into_inner(), (1..=60).collect::<Vec<u64>>());
+        assert_eq!(Mail::signatures(&population, 20), 60);
         let mut rng = Rng::with_seed(9);
         for class in Class::ALL {
             let message = mail.draw(&population, class, &mut rng);

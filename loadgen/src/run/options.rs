@@ -61,6 +61,9 @@ pub(crate) struct Options {
     /// Size of the bodies: `4k`, `50k`, or `mail` for log-normal sizes with a median of 12 KiB and a mean of 32.
     #[arg(long, value_name = "SIZE", default_value = "4k", value_parser = body)]
     pub(crate) body: Body,
+    /// How a message of class `oversize` is larger than the server takes.
+    #[arg(long, value_enum, default_value_t = Oversize::Declared)]
+    pub(crate) oversize: Oversize,
     /// Signed messages of each signing class that are made before the clock starts.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) pool: u32,
@@ -134,6 +137,15 @@ pub(crate) enum Tls {
     Offered,
     /// Always; a server that does not offer it fails.
     Required,
+}
+
+/// Where it shows that a message is larger than the server's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Oversize {
+    /// In SIZE= of MAIL (RFC 1870 §6.1); the message is never sent.
+    Declared,
+    /// In the message itself, nothing is said of it before: one octet more than the limit at least, all of it sent.
+    Sent,
 }
 
 /// What replies are compared with.

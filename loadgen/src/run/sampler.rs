@@ -139,7 +139,7 @@ impl Subjects {
             in_flight,
             wrong: wrong.max(before.wrong),
             p99_us,
-            preparing: None,
+            signing: false,
         });
         Window { messages: latencies.len(), p50_us, p99_us, in_flight, late_us_max, ..Window::default() }
     }

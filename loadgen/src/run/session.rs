@@ -12,7 +12,7 @@ use fastrand::Rng;
 use super::envelope::{Envelope, Offer};
 use super::expectation::{Expected, Outcome};
 use super::hostile::Trick;
-use super::mail::{Message, mailbox};
+use super::mail::{FINAL_DOT, Message, mailbox};
 use super::options::{Pipelining, Tls};
 use super::recorder::{Finished, Marks};
 use super::socket::{connect, proxy_header};
@@ -282,12 +282,23 @@ impl<'w> Session<'w> {
                 None => self.out.extend_from_slice(b"QUIT\r\n"),
             }
         }
-        let setup = self.setup;
+        let (setup, oversize_limit) = (self.setup, self.oversize_limit());
         if let Some(trick) = transaction.trick {
             return self.wire.send(&[trick.octets, &self.out]).await;
         }
         let head = setup.mail.head(&transaction.message, &transaction.from, &mut self.scratch);
-        self.wire.send(&[head, setup.mail.body(&transaction.message), &self.out]).await
+        let body = setup.mail.body(&transaction.message);
+        match oversize_limit {
+            None => self.wire.send(&[head, body, &self.out]).await,
+            Some(limit) => {
+                self.wire.send(&[head]).await?;
+                let repeated = body.strip_suffix(FINAL_DOT).unwrap_or(body);
+                for _ in 0..limit / setup.mail.body_octets(&transaction.message) {
+                    self.wire.send(&[repeated]).await?;
+                }
+                self.wire.send(&[body, &self.out]).await
+            }
+        }
     }
 
     async fn after_refusal(&mut self, next: Option<&Transaction>, open: bool) -> Result<(), Failure> {
@@ -322,8 +333,8 @@ impl<'w> Session<'w> {
     }
 
     fn expected(&self, transaction: &Transaction) -> Expected {
-        let sized = self.offer.size.is_some_and(|limit| limit > 0);
-        self.setup.expectation.of(self.source, self.address, transaction.trick, sized)
+        let oversize = self.oversize_limit().map(|_| self.setup.options.oversize);
+        self.setup.expectation.of(self.source, self.address, transaction.trick, oversize)
     }
 
     /// Of a refusal of some recipients and the reply to the message for the others, the one that is not as expected.

@@ -13,7 +13,7 @@ fn wrong_answers_are_counted_and_shown() {
         (Script::DEFAULT, "no-ptr", "450 4.7.25 Service unavailable, sending IPv6 address [", "250 2.0.0 Ok"),
         (Script::DEFAULT, "not-opted-in", "550 5.2.1 Service unavailable, [v4only.example] does", "250 2.0.0 Ok"),
         (Script::DEFAULT, "temperror", "451 4.4.3 Temporary DNS failure, ", "250 2.0.0 Ok"),
-        (Script::DEFAULT, "oversize", "552 5.3.4 Message exceeds the size limit.", "250 2.0.0 Ok"),
+        (Script::DEFAULT, "oversize", "552 5.3.4 Message exceeds the size limit. (at mail)", "250 2.0.0 Ok"),
         (Script::DEFAULT, "hostile", "", "250 2.0.0 Ok"),
         (
             Script { rcpt: "450 4.7.25 No PTR.", ..Script::DEFAULT },
