@@ -2,6 +2,9 @@
 
 /// How many octets at the start of `octets` hold no pair of neighbours that `is_found` names; less than there may be, as whole pieces are
 /// looked at. The pair of the last of them and its successor is not named either, and there is a successor.
+///
+/// Never a part of its callers: one that the compiler thinks cold would have it look at single octets.
+#[inline(never)]
 pub(crate) fn octets_without(octets: &[u8], is_found: impl Fn(u8, u8) -> bool) -> usize {
     let (mut without, mut piece_octets) = (0, PIECE_OCTETS_MIN);
     while let Some(piece) = octets.get(without..=without + piece_octets) {
