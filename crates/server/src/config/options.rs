@@ -97,8 +97,8 @@ pub struct Options {
     #[arg(long, env = "MX6_DKIM_BATCH_MAX", value_name = "MESSAGES")]
     pub dkim_batch_max: Option<u64>,
 
-    /// How long the first of a batch waits for others to fill lanes, in microseconds [default: 0: only for what is ready]. The timer is
-    /// coarse: below 5000 expect some milliseconds.
+    /// How long the first of a batch waits for others to fill lanes, in microseconds [default: 0: only for what is ready]. It waits
+    /// only while another message is on its way.
     #[arg(long, env = "MX6_DKIM_BATCH_WAIT_US", value_name = "US")]
     pub dkim_batch_wait_us: Option<u64>,
 
