@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-profdata=$(compgen -c llvm-profdata | sort -V | tail -1)
+profdata=$(compgen -c llvm-profdata | sort -V | tail -1) || true
 if [[ -z $profdata ]]; then
     echo "llvm-profdata is not installed (Debian: apt-get install llvm-19)" >&2
     exit 1

@@ -57,8 +57,7 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     let live = Live::default();
     let setup = Arc::new(prepare(options, population, &live, out)?);
     check_target(&setup)?;
-    let watched = live.clone();
-    let progress = Progress::start(options.report.quiet, options.goal(), move || watched.snapshot());
+    let progress = start_progress(options, options.goal(), &live);
     let measured = measure(&setup, plan, live, zone.as_ref());
     progress.finish();
     let measurement = measured?;
@@ -71,15 +70,19 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     Ok(measurement.wrong == 0)
 }
 
+/// Draws what `live` tells. It ends with what is returned.
+fn start_progress(options: &Options, goal: Goal, live: &Live) -> Progress {
+    let watched = live.clone();
+    Progress::start(options.report.quiet, goal, move || watched.snapshot())
+}
+
 /// Makes and signs the mail.
 fn prepare(options: &Options, population: Arc<Population>, live: &Live, out: &mut impl Write) -> Result<Setup> {
-    let (pool, watched) = (options.pool as usize, live.clone());
-    let goal = Goal::Messages(Mail::signatures(&population, pool));
-    let progress = Progress::start(options.report.quiet, goal, move || watched.snapshot());
+    let pool = options.pool as usize;
+    let progress = start_progress(options, Goal::Messages(Mail::signatures(&population, pool)), live);
     let signed = |messages| live.set(Snapshot { signing: true, messages, ..Snapshot::default() });
-    let mail = Mail::prepare(&population, &options.body, pool, options.seed, signed);
+    let mail = Mail::prepare(&population, &options.body, pool, options.seed, signed)?;
     progress.finish();
-    let mail = mail?;
     live.set(Snapshot::default());
     writeln!(out, "{} messages signed in {:.2} s", mail.signatures, mail.signing.as_secs_f64())?;
     let expectation = Expectation::new(options, &population);

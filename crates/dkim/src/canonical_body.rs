@@ -127,14 +127,14 @@ impl BodyCanonicalizer {
             return;
         }
         while let [first, ..] = octets {
-            if is_blank(*first) {
+            let run = if is_blank(*first) {
                 self.blank = true;
-                let run = octets.iter().position(|&octet| !is_blank(octet)).unwrap_or(octets.len());
-                octets = &octets[run..];
-                continue;
-            }
-            let run = before_changing_blank(octets);
-            self.write(&octets[..run], sink);
+                octets.iter().position(|&octet| !is_blank(octet)).unwrap_or(octets.len())
+            } else {
+                let run = before_changing_blank(octets);
+                self.write(&octets[..run], sink);
+                run
+            };
             octets = &octets[run..];
         }
     }

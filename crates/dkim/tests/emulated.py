@@ -1,7 +1,8 @@
 """Runs a static Linux program on the CPU of Bochs, which has AVX-512 where the machine has not: emulated.py PROGRAM [ARGUMENT...]
 
 There is no Linux inside: the program runs in one flat page table, and the few system calls that a test program makes are answered here.
-One thread; nothing can be opened but the sources of randomness, though paths resolve. The exit code is that of the program, or 99 if it did something that is not answered here.
+One thread; nothing can be opened but the sources of randomness, though paths resolve. The exit code is that of the program, or 99 if it did
+something that is not answered here.
 """
 
 import ctypes
@@ -24,8 +25,8 @@ ram = mmap.mmap(-1, MEMORY_OCTETS)
 ram_address = ctypes.addressof(ctypes.c_char.from_buffer(ram))
 
 
-class Exit(Exception):
-    pass
+def text(at):
+    return bytes(ram[at : ram.find(b"\0", at)])
 
 
 class Machine:
@@ -196,19 +197,19 @@ class Machine:
             return len(folder)
         if number == 89:  # readlink
             try:
-                link = os.readlink(bytes(ram[a : ram.find(b"\0", a)]))[:c]
+                link = os.readlink(text(a))[:c]
             except OSError as error:
                 return -error.errno
             ram[b : b + len(link)] = link
             return len(link)
-        if number in (2, 257) and bytes(ram[(path := a if number == 2 else b) : ram.find(b"\0", path)]) in (b"/dev/random", b"/dev/urandom"):
-            return RANDOM
+        if number in (2, 257):  # open, openat
+            return RANDOM if text(a if number == 2 else b) in (b"/dev/random", b"/dev/urandom") else -ENOENT
         if number == 0 and a == RANDOM:  # read
             ram[b : b + c] = os.urandom(c)
             return c
         if number == 7:  # poll: all are ready
             return b
-        if number in (257, 262, 267, 2, 4, 21):  # files
+        if number in (262, 267, 4, 21):  # other questions about files
             return -ENOENT
         if number == 56:  # clone: no thread for now, and the test harness does without
             return -EAGAIN

@@ -286,19 +286,15 @@ impl<'w> Session<'w> {
         if let Some(trick) = transaction.trick {
             return self.wire.send(&[trick.octets, &self.out]).await;
         }
-        let head = setup.mail.head(&transaction.message, &transaction.from, &mut self.scratch);
+        let mut head = setup.mail.head(&transaction.message, &transaction.from, &mut self.scratch);
         let body = setup.mail.body(&transaction.message);
-        match oversize_limit {
-            None => self.wire.send(&[head, body, &self.out]).await,
-            Some(limit) => {
-                self.wire.send(&[head]).await?;
-                let repeated = body.strip_suffix(FINAL_DOT).unwrap_or(body);
-                for _ in 0..limit / setup.mail.body_octets(&transaction.message) {
-                    self.wire.send(&[repeated]).await?;
-                }
-                self.wire.send(&[body, &self.out]).await
-            }
+        let repeated = body.strip_suffix(FINAL_DOT).unwrap_or(body);
+        let times = oversize_limit.map_or(0, |limit| limit / setup.mail.body_octets(&transaction.message));
+        for _ in 0..times {
+            self.wire.send(&[head, repeated]).await?;
+            head = &[];
         }
+        self.wire.send(&[head, body, &self.out]).await
     }
 
     async fn after_refusal(&mut self, next: Option<&Transaction>, open: bool) -> Result<(), Failure> {

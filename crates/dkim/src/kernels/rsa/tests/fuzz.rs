@@ -49,7 +49,6 @@ struct Owner {
     signed: Vec<([u8; 32], [u8; MODULUS_OCTETS])>,
 }
 
-/// On an emulated CPU aws-lc finds no entropy to generate keys from, and aborts.
 fn owners() -> Vec<Owner> {
     let digests: Vec<[u8; 32]> = (0..4).map(|byte| [byte; 32]).collect();
     let mut owners: Vec<Owner> = primes()
@@ -59,6 +58,7 @@ fn owners() -> Vec<Owner> {
             Owner { n: key.n, modulus: key.modulus, signed }
         })
         .collect();
+    // On an emulated CPU aws-lc finds no entropy to generate keys from, and aborts.
     if std::env::var_os("MX6_TEST_EMULATED").is_none() {
         owners.extend((0..6).map(|_| generated(&digests)));
     }
