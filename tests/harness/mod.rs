@@ -3,6 +3,7 @@
 //! Everything runs on loopback, or in a network namespace that the test makes itself; ports are chosen by the kernel, or by `free_port`;
 //! readiness is polled against a deadline. Every process that a test starts is ended by the test, by its process id.
 
+pub mod certificates;
 pub mod dns_server;
 pub mod files;
 pub mod gate;
@@ -14,6 +15,7 @@ pub mod process;
 pub mod signing;
 pub mod smtp;
 pub mod strace;
+pub mod tls;
 pub mod unbound;
 pub mod zone;
 

@@ -2,14 +2,33 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 
 use super::PATIENCE;
 use super::gate::Gate;
 
 /// A connection. Replies are strings with their CRLF; an empty string means that the other side has closed.
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Octets>,
     unread: Vec<u8>,
+}
+
+/// What a client speaks over.
+trait Octets: Read + Write {
+    /// Ends what is sent; reading goes on.
+    fn finish(&self);
+}
+
+impl Octets for TcpStream {
+    fn finish(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl Octets for UnixStream {
+    fn finish(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
 }
 
 impl Client {
@@ -46,7 +65,14 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, unread: Vec::new() }
+        Client { stream: Box::new(stream), unread: Vec::new() }
+    }
+
+    /// Over the standard input and output of another program, such as one that adds TLS.
+    pub fn through(stream: UnixStream) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Client { stream: Box::new(stream), unread: Vec::new() }
     }
 
     /// Reads the greeting and says EHLO; returns the EHLO reply.
@@ -141,7 +167,7 @@ impl Client {
 
     /// Sends FIN; replies can still be read.
     pub fn finish_sending(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        self.stream.finish();
     }
 
     fn unread_text(&self) -> String {

@@ -5,9 +5,10 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
 
 use clap::{Parser, Subcommand};
-use mx6_server::{Options, StopFlag};
+use mx6_server::{Options, Reload, StopFlag};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// A message takes some hundred small pieces of memory, most of them given back on the shard that took them.
@@ -146,24 +147,27 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn serve(config: Option<PathBuf>, options: Options) -> Result<(), Failure> {
-    let config = options.over_file(config.as_deref()).and_then(Options::check);
-    let config = config.map_err(|error| failure(EX_CONFIG)(error.into()))?;
+    // The command line and the environment hold for ever; the file may say something else next time.
+    let read = move || options.clone().over_file(config.as_deref()).and_then(Options::check);
+    let config = read().map_err(|error| failure(EX_CONFIG)(error.into()))?;
     let stop = StopFlag::new();
-    stop_on_signals(stop.clone()).map_err(|error| failure(EX_OSERR)(error.into()))?;
-    mx6_server::serve(config, &stop).map_err(|error| {
+    let (ask, requests) = mpsc::channel();
+    follow_signals(stop.clone(), ask).map_err(|error| failure(EX_OSERR)(error.into()))?;
+    let reload = Reload { requests, read: Box::new(read) };
+    mx6_server::serve(config, reload, &stop).map_err(|error| {
         let code = error.exit_code();
         failure(code)(error.into())
     })
 }
 
-/// SIGTERM and SIGINT drain; a second one ends the process at once. SIGHUP is for a reload that is not there yet: it is told, and the gate
-/// goes on.
-fn stop_on_signals(stop: StopFlag) -> std::io::Result<()> {
+/// SIGTERM and SIGINT drain; a second one ends the process at once. SIGHUP asks for the configuration to be read again.
+fn follow_signals(stop: StopFlag, reload: mpsc::Sender<()>) -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new().name("mx6-signals".into()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                mx6_telemetry::say!("SIGHUP: there is nothing to reload yet; restart to read the configuration again");
+                // Nobody hears it before the gate serves; what it was started with is new enough then.
+                let _ = reload.send(());
                 continue;
             }
             if stop.is_set() {

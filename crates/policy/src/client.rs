@@ -65,7 +65,15 @@ impl FromStr for Connector {
 pub struct Client {
     /// Canonical: never IPv4-mapped IPv6.
     address: IpAddr,
-    connector: bool,
+    standing: Standing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Anonymous,
+    Known,
+    /// Anonymous, whatever it proves.
+    Unknowable,
 }
 
 impl Client {
@@ -74,7 +82,13 @@ impl Client {
     pub fn new(address: IpAddr, connectors: &[Connector]) -> Client {
         let address = canonical_address(address);
         let connector = connectors.iter().any(|connector| connector.network.contains(&address));
-        Client { address, connector }
+        Client { address, standing: if connector { Standing::Known } else { Standing::Anonymous } }
+    }
+
+    /// A proxy that speaks for itself, or does not know for whom (LOCAL, UNKNOWN): no connector is meant by that.
+    #[must_use]
+    pub fn unknowable(address: IpAddr) -> Client {
+        Client { address: canonical_address(address), standing: Standing::Unknowable }
     }
 
     /// The canonical address.
@@ -83,16 +97,25 @@ impl Client {
         self.address
     }
 
+    /// The same client, known as a partner by what it proved: a certificate.
+    #[must_use]
+    pub fn known(self) -> Client {
+        match self.standing {
+            Standing::Unknowable => self,
+            Standing::Anonymous | Standing::Known => Client { standing: Standing::Known, ..self },
+        }
+    }
+
     /// Whether a connector made this client known.
     #[must_use]
     pub fn is_connector(&self) -> bool {
-        self.connector
+        self.standing == Standing::Known
     }
 
     /// Whether the three rules hold for this client: IPv6 and not a connector. No range is exempt by itself.
     #[must_use]
     pub fn is_gated(&self) -> bool {
-        self.address.is_ipv6() && !self.connector
+        self.address.is_ipv6() && !self.is_connector()
     }
 }
 
@@ -124,6 +147,14 @@ mod tests {
             let client = Client::new(address.parse().unwrap(), &connectors);
             assert_eq!((client.is_gated(), client.is_connector()), (gated, connector), "{address}");
         }
+    }
+
+    #[test]
+    fn who_becomes_known_by_proof() {
+        let address = "2001:db8:1::1".parse().unwrap();
+        assert!(Client::new(address, &[]).known().is_connector());
+        assert!(!Client::unknowable(address).known().is_connector());
+        assert!(Client::unknowable(address).known().is_gated());
     }
 
     #[test]

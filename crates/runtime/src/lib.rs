@@ -2,7 +2,7 @@
 //!
 //! What it is: placement and start ([`Cores`], [`preflight`], [`run_shards`], [`run_local`]), tasks ([`spawn`],
 //! [`end_of_turn`], [`blocking`]), time ([`sleep`], [`timeout`], [`Deadline`], [`now_ms`]), sockets ([`Listener`], [`Stream`]),
-//! a cross-thread stop signal ([`StopFlag`]) and hickory's runtime ([`GlommioProvider`]).
+//! what other threads tell ([`StopFlag`], [`Latest`]) and hickory's runtime ([`GlommioProvider`]).
 //!
 //! What it trusts: the kernel. What it promises to those above:
 //! - Every future here may be dropped at any await point without losing octets or descriptors, with one exception that is
@@ -21,6 +21,7 @@
 mod blocking;
 mod cores;
 mod hickory;
+mod latest;
 mod listener;
 mod preflight;
 mod ring_setup;
@@ -33,6 +34,7 @@ mod time;
 pub use blocking::{Answer, Answered, BLOCKING_THREADS_MAX, answer, begin_blocking, blocking, blocking_queued};
 pub use cores::{Cores, CoresError};
 pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, UdpConnection};
+pub use latest::{Follower, Latest};
 pub use listener::{Listener, ListenerCloser, accept_is_fatal, accept_is_starved};
 pub use preflight::{IoUringRefusal, Preflight, preflight, probe_io_uring};
 pub use shards::{ShardError, ShardId, run_local, run_shards};

@@ -10,6 +10,8 @@ use mx6_dns::{DnsConfig, DnsError, Zone};
 use mx6_telemetry::LogTarget;
 
 use crate::config::NameSource;
+use crate::reload::load_tls;
+use crate::tls::TlsError;
 use crate::{Config, ConfigError, Options};
 
 /// The configuration is usable; this is what it says.
@@ -34,6 +36,9 @@ pub enum CheckError {
     /// A folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Certificates.
+    #[error("--tls-cert: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// A folder that is written to does not exist.
@@ -72,6 +77,7 @@ pub fn check(options: Options) -> Result<CheckReport, CheckError> {
     let config = options.check()?;
     dns_config(&config.names, config.dns_timeout)?;
     check_folders(&config)?;
+    load_tls(&config)?;
     let kernels = Kernels::select(config.kernels)?.kernels;
     let mut lines = summary(&config);
     lines.push(format!("kernels {kernels}"));
@@ -108,5 +114,10 @@ fn summary(config: &Config) -> Vec<String> {
         format!("names from {names}"),
         format!("mode {:?}, reverse DNS {:?}", config.gate.mode, config.gate.ptr),
         format!("deliver to {:?}", config.target),
+        format!(
+            "certificates {}, partners known by theirs {}",
+            config.certificates.len(),
+            config.certificate_connectors.len()
+        ),
     ]
 }

@@ -20,11 +20,13 @@ use crate::alarm::Alarm;
 use crate::buffers::Purpose;
 use crate::limits;
 use crate::message::LOCAL_ERROR;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerTls};
 use crate::pending::Pending;
 use crate::phase::{Phase, Watch};
 use crate::proxy::{self, ProxyHeader};
+use crate::settings::Settings;
 use crate::shard::Shard;
+use crate::tls::Channel;
 use crate::transaction::{Answer, Transaction};
 
 /// How a listener learns who speaks.
@@ -39,17 +41,18 @@ pub(crate) enum ListenerKind {
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr, kind: ListenerKind) {
     let _open = shard.opened();
+    let settings = shard.settings();
     let (client, early) = match kind {
-        ListenerKind::Direct => (Client::new(peer.ip(), &shard.connectors), Vec::new()),
-        ListenerKind::Proxy => match proxied_client(&shard, &mut stream, peer.ip()).await {
+        ListenerKind::Direct => (Client::new(peer.ip(), &settings.config.connectors), Vec::new()),
+        ListenerKind::Proxy => match proxied_client(&settings, &mut stream, peer.ip()).await {
             Some(known) => known,
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
-    let mut connection = Connection::new(shard, stream, client);
+    let mut connection = Connection::new(shard, settings, Channel::plain(stream), client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
-        connection.linger().await;
+        connection.close().await;
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);
@@ -57,9 +60,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
 }
 
 /// The client that the PROXY header names, and the octets that followed it. None: not a proxy of ours, or not a header.
-async fn proxied_client(shard: &Shard, stream: &mut Stream, proxy: IpAddr) -> Option<(Client, Vec<u8>)> {
+async fn proxied_client(settings: &Settings, stream: &mut Stream, proxy: IpAddr) -> Option<(Client, Vec<u8>)> {
     let proxy = mx6_policy::canonical_address(proxy);
-    if !shard.proxy_from.iter().any(|network| network.contains(&proxy)) {
+    if !settings.config.proxy_from.iter().any(|network| network.contains(&proxy)) {
         return None;
     }
     mx6_runtime::timeout(limits::PROXY_HEADER_TIMEOUT, async {
@@ -69,9 +72,8 @@ async fn proxied_client(shard: &Shard, stream: &mut Stream, proxy: IpAddr) -> Op
             match proxy::parse(&buffer[..filled]) {
                 ProxyHeader::Complete { octets, source } => {
                     let client = match source {
-                        Some(source) => Client::new(source, &shard.connectors),
-                        // The proxy speaks for itself: never a connector.
-                        None => Client::new(proxy, &[]),
+                        Some(source) => Client::new(source, &settings.config.connectors),
+                        None => Client::unknowable(proxy),
                     };
                     return Some((client, buffer[octets..filled].to_vec()));
                 }
@@ -89,7 +91,9 @@ async fn proxied_client(shard: &Shard, stream: &mut Stream, proxy: IpAddr) -> Op
 
 struct Connection {
     shard: Rc<Shard>,
-    stream: Stream,
+    /// Those that held when it began.
+    settings: Rc<Settings>,
+    channel: Channel,
     session: Session,
     peer: Peer,
     /// Boxed: most of the time most connections have none.
@@ -118,7 +122,7 @@ enum Wake {
 }
 
 impl Connection {
-    fn new(shard: Rc<Shard>, stream: Stream, client: Client) -> Connection {
+    fn new(shard: Rc<Shard>, settings: Rc<Settings>, channel: Channel, client: Client) -> Connection {
         let now_ms = mx6_runtime::now_ms();
         let address = client.address();
         let (auth, auth_ptr) = (shard.auth.clone(), shard.auth.clone());
@@ -129,15 +133,17 @@ impl Connection {
             session_id: shard.next_session_id(),
             helo: String::new(),
             with_esmtp: false,
+            tls: None,
             ptr,
             iprev,
             accepted_at_ms: now_ms,
         };
         Connection {
-            session: Session::new(shard.session_config(), now_ms),
+            session: Session::new(settings.session_config(), now_ms),
             watch: shard.phases.watch(),
             shard,
-            stream,
+            settings,
+            channel,
             peer,
             transaction: None,
             in_body: false,
@@ -225,7 +231,7 @@ impl Connection {
         let mut buffer = self.shard.buffers.take(purpose);
         // A held line is shorter than either buffer, or the session would have refused it.
         let held = self.held.len();
-        let poll = self.stream.poll_read(cx, &mut buffer[held..]);
+        let poll = self.channel.poll_read(cx, &mut buffer[held..]);
         if let Poll::Ready(Ok(octets @ 1..)) = poll {
             buffer[..held].copy_from_slice(&self.held);
             self.held.clear();
@@ -259,6 +265,10 @@ impl Connection {
                     self.octets(octets).await;
                     now_ms = mx6_runtime::now_ms();
                 }
+                Step::StartTls => {
+                    self.start_tls().await?;
+                    now_ms = mx6_runtime::now_ms();
+                }
                 Step::Notice(notice) => self.notice(notice),
                 Step::Question(question) => {
                     let answer = self.answer(question).await;
@@ -274,6 +284,28 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// The client goes on inside TLS, perhaps as a partner that its certificate makes known.
+    async fn start_tls(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        // The session offers it only where there is TLS.
+        let Some(tls) = self.settings.tls.ready() else { return Err(io::ErrorKind::Unsupported.into()) };
+        let handshake = tls.handshake().map_err(io::Error::other)?;
+        let done = mx6_runtime::timeout(limits::TLS_HANDSHAKE_TIMEOUT, self.channel.handshake(handshake.config)).await;
+        let done = done.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
+        self.shard.counters.add_one(if done.is_ok() { Counter::TlsSessions } else { Counter::TlsFailed });
+        done?;
+        self.peer.tls = self.channel.agreed().map(|agreed| PeerTls {
+            version: agreed.version,
+            cipher: agreed.cipher,
+            connector: handshake.client.and_then(|client| Some(client.partner(agreed.client_certificates)?.to_owned())),
+        });
+        if self.peer.tls.as_ref().is_some_and(|tls| tls.connector.is_some()) {
+            self.peer.client = self.peer.client.known();
+        }
+        self.session.tls_established(mx6_runtime::now_ms());
+        Ok(())
     }
 
     async fn octets(&mut self, octets: &[u8]) {
@@ -334,19 +366,23 @@ impl Connection {
         }
     }
 
-    /// Octets that were never read would make the kernel reset the connection, and the client lose our last reply: take them first,
-    /// for a while.
-    async fn linger(&mut self) {
+    /// Says the end inside TLS. Octets that were never read would make the kernel reset the connection, and the client lose our last reply:
+    /// take them first, for a while.
+    async fn close(&mut self) {
+        if !matches!(mx6_runtime::timeout(limits::LINGER_TIMEOUT, self.channel.close_notify()).await, Some(Ok(()))) {
+            return;
+        }
         let mut unread = [0; LINGER_PIECE_OCTETS];
-        if self.stream.is_quiet()
-            || !matches!(self.stream.try_read(&mut unread), Ok(Some(1..)))
-            || self.stream.shutdown_write().is_err()
+        let stream = self.channel.stream();
+        if stream.is_quiet()
+            || !matches!(stream.try_read(&mut unread), Ok(Some(1..)))
+            || stream.shutdown_write().is_err()
         {
             return;
         }
         let drained = async {
             let mut left = limits::LINGER_OCTETS_MAX;
-            while let (1.., Ok(octets @ 1..)) = (left, self.stream.read(&mut unread).await) {
+            while let (1.., Ok(octets @ 1..)) = (left, stream.read(&mut unread).await) {
                 left = left.saturating_sub(octets);
             }
         };
@@ -361,7 +397,7 @@ impl Connection {
         }
         let octets = output.len();
         {
-            let mut write = pin!(self.stream.write_all(output));
+            let mut write = pin!(self.channel.write_all(output));
             match (&mut write).now_or_never() {
                 Some(result) => result?,
                 None => match mx6_runtime::timeout(limits::WRITE_TIMEOUT, write).await {

@@ -17,7 +17,7 @@ use mx6_telemetry::{Counter, Counters, LANES, Total};
 use crate::limits;
 
 /// How a batch is gathered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DkimBatchLimits {
     /// Messages in one batch; 1 keeps each to itself.
     pub max: usize,

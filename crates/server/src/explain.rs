@@ -171,7 +171,9 @@ impl Pipeline {
             let (taken, step) = session.step(0, input);
             input = &input[taken..];
             match step {
-                Step::NeedInput | Step::Close => return Err(ExplainError::Session(last_reply(session.output()))),
+                Step::NeedInput | Step::StartTls | Step::Close => {
+                    return Err(ExplainError::Session(last_reply(session.output())));
+                }
                 Step::Output => session.output_written(session.output().len()),
                 Step::Octets(octets) if in_body => {
                     if !evaluation.body_octets(octets, batch).await {

@@ -22,8 +22,11 @@ mod pending;
 mod phase;
 mod proxy;
 mod record;
+mod reload;
 mod serve;
+mod settings;
 mod shard;
+mod tls;
 mod transaction;
 pub mod tune;
 
@@ -32,4 +35,6 @@ pub use config::{CacheOctets, Config, ConfigError, FileError, NameSource, Option
 pub use dkim_batch::DkimBatchLimits;
 pub use explain::{ExplainError, Explanation, Question, explain};
 pub use mx6_runtime::StopFlag;
+pub use reload::Reload;
 pub use serve::{ServeError, serve};
+pub use tls::{CertificateConnector, CertificateConnectorError, CertificateFiles, TlsError};

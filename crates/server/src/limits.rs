@@ -53,6 +53,10 @@ pub const MESSAGE_OVERHEAD_OCTETS: usize = MESSAGE_BUFFER_OCTETS + 2 * HASH_PORT
 
 /// For the whole PROXY header.
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a TLS handshake, from the reply to STARTTLS to its end.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether a certificate's files have changed.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 /// For one write to a client that does not read.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// After our last reply, for a client that still sends.

@@ -11,10 +11,22 @@ pub(crate) struct Peer {
     pub(crate) session_id: String,
     pub(crate) helo: String,
     pub(crate) with_esmtp: bool,
+    /// Absent in the clear.
+    pub(crate) tls: Option<PeerTls>,
     /// Whether a PTR record exists: known earlier than whether it leads back. Absent when that was known at once.
     pub(crate) ptr: Option<Pending<PtrState>>,
     pub(crate) iprev: Pending<Iprev>,
     pub(crate) accepted_at_ms: u64,
+}
+
+/// What a client agreed on in its handshake.
+pub(crate) struct PeerTls {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub(crate) version: &'static str,
+    /// By IANA's name.
+    pub(crate) cipher: String,
+    /// The connector that its certificate made known, as the operator wrote it.
+    pub(crate) connector: Option<String>,
 }
 
 impl Peer {

@@ -5,10 +5,11 @@ use mx6_policy::facts::{CacheState, Dkim, Dmarc, Iprev, Spf, SpfIdentity};
 use mx6_policy::{RecipientClass, Rule, Stage};
 use mx6_smtp::{Outcome, Reply, Verdict};
 use mx6_telemetry::{
-    Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Recorder, Shown, SpfRecord,
+    Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Recorder, Shown, SpfRecord, TlsRecord,
 };
 
 use crate::evaluation::unix_ms;
+use crate::peer::PeerTls;
 
 /// Who speaks, for every record of a session.
 pub(crate) struct Speaker<'a> {
@@ -16,6 +17,7 @@ pub(crate) struct Speaker<'a> {
     pub(crate) shard: usize,
     pub(crate) client: &'a mx6_policy::Client,
     pub(crate) helo: &'a str,
+    pub(crate) tls: Option<&'a PeerTls>,
 }
 
 /// Envelope of the decision.
@@ -66,6 +68,7 @@ pub(crate) fn write(
         shard: speaker.shard,
         client: speaker.client.address(),
         connector: speaker.client.is_connector(),
+        tls: speaker.tls.map(tls_record),
         helo: speaker.helo,
         mail_from: about.mail_from,
         rcpt_to: about.rcpt_to,
@@ -105,6 +108,10 @@ pub(crate) fn identity_word(identity: SpfIdentity) -> &'static str {
         SpfIdentity::MailFrom => "mailfrom",
         SpfIdentity::Helo => "helo",
     }
+}
+
+fn tls_record(tls: &PeerTls) -> TlsRecord<'_> {
+    TlsRecord { version: tls.version, cipher: &tls.cipher, connector: tls.connector.as_deref() }
 }
 
 fn delivery_record<'a>((outcome, route): (&Outcome, &'a Route)) -> DeliveryRecord<'a> {

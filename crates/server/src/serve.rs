@@ -9,7 +9,7 @@ use mx6_dkim::Kernels;
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{Caches, DnsError};
 use mx6_message_auth::MessageAuthCaches;
-use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
+use mx6_runtime::{Latest, Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders, Total};
 
 use crate::check::{FolderError, check_folders, dns_config};
@@ -17,6 +17,8 @@ use crate::connection::ListenerKind;
 use crate::dkim_batch;
 use crate::evaluation::unix_ms;
 use crate::limits;
+use crate::reload::{self, Reload};
+use crate::settings::Snapshot;
 use crate::shard::{Shard, ShardParts};
 use crate::{Config, NameSource};
 
@@ -83,11 +85,11 @@ fn bind_remedy(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Runs the gate until `stop` is set and everything has drained.
+/// Runs the gate until `stop` is set and everything has drained. What `reload` reads meanwhile takes the place of `config`.
 ///
 /// # Errors
 /// If it cannot be started; if a shard dies, in which case the process must end.
-pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
+pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), ServeError> {
     mx6_runtime::preflight(config.cores.cpus().len())?;
     let kernels = select_kernels(config.kernels)?;
     let dns = dns_config(&config.names, config.dns_timeout)?;
@@ -113,12 +115,13 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
     let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
-    let config = Arc::new(config);
+    let snapshots = Latest::new(Arc::new(reload::first_snapshot(config)));
+    start_reloading(reload, snapshots.clone(), stop.clone())?;
     let process_id = unix_ms();
     let parts = listeners.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
         Some(ShardParts {
             index,
-            config: Arc::clone(&config),
+            snapshots: snapshots.clone(),
             kernels,
             dns: dns.clone(),
             dns_caches: dns_caches.clone(),
@@ -159,6 +162,12 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
         Some(failure) => Err(ServeError::Failed(failure)),
         None => Ok(()),
     }
+}
+
+fn start_reloading(reload: Reload, snapshots: Latest<Snapshot>, stop: StopFlag) -> Result<(), ServeError> {
+    let thread = std::thread::Builder::new().name("mx6-reload".into());
+    let started = thread.spawn(move || reload::serve_requests(&reload, &snapshots, &stop));
+    started.map(drop).map_err(|error| ServeError::Failed(format!("a thread cannot be started: {error}")))
 }
 
 /// Selects kernels and says which. One that gives wrong answers is told: the machine or the compiler is broken, mail is not at risk.

@@ -6,14 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use mx6_delivery::Delivery;
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
-use mx6_policy::{Connector, Gate};
-use mx6_runtime::{Deadline, Listener, ListenerCloser, StopFlag};
-use mx6_smtp::SessionConfig;
+use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerCloser, StopFlag};
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
@@ -23,11 +19,12 @@ use crate::dkim_batch::DkimBatch;
 use crate::limits;
 use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
+use crate::settings::{Settings, Snapshot};
 
 /// What a shard is made of, put together before its thread starts.
 pub(crate) struct ShardParts {
     pub(crate) index: usize,
-    pub(crate) config: Arc<Config>,
+    pub(crate) snapshots: Latest<Snapshot>,
     pub(crate) kernels: Kernels,
     pub(crate) dns: DnsConfig,
     pub(crate) dns_caches: Caches,
@@ -43,11 +40,7 @@ pub(crate) struct ShardParts {
 /// What the connections of one core share.
 pub(crate) struct Shard {
     pub(crate) index: usize,
-    pub(crate) gate: Rc<Gate>,
-    pub(crate) connectors: Vec<Connector>,
-    pub(crate) proxy_from: Vec<IpNet>,
     pub(crate) auth: MessageAuth,
-    pub(crate) delivery: Delivery,
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
     pub(crate) spill_dir: Arc<Path>,
@@ -57,8 +50,7 @@ pub(crate) struct Shard {
     pub(crate) phases: Phases,
     pub(crate) buffers: Buffers,
     stop: StopFlag,
-    config: Arc<Config>,
-    session_config: RefCell<Arc<SessionConfig>>,
+    settings: RefCell<Rc<Settings>>,
     open: Cell<usize>,
     delivering: Cell<usize>,
     failure: Cell<Option<String>>,
@@ -91,19 +83,17 @@ impl Shard {
     /// # Errors
     /// If the shard cannot serve; the others were told to stop then.
     pub(crate) async fn run(parts: ShardParts) -> Result<(), String> {
-        let auth = lookups(&parts).map_err(|error| {
+        let snapshots = parts.snapshots.follow();
+        let snapshot = parts.snapshots.get();
+        let config = &snapshot.config;
+        let auth = lookups(&parts, config).map_err(|error| {
             parts.stop.set();
             error.to_string()
         })?;
         let listeners = parts.listeners;
-        let config = parts.config;
         let shard = Rc::new(Shard {
             index: parts.index,
-            gate: Rc::new(config.gate.clone()),
-            connectors: config.connectors.clone(),
-            proxy_from: config.proxy_from.clone(),
             auth,
-            delivery: Delivery::new(&config.target, mx6_delivery::DeliveryConfig::new(&config.hostname)),
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
             memory: MemoryBudget::new(config.memory_octets),
             spill_dir: config.spill_dir.as_path().into(),
@@ -112,8 +102,7 @@ impl Shard {
             phases: Phases::default(),
             buffers: Buffers::default(),
             stop: parts.stop,
-            session_config: RefCell::new(Arc::new(session_config(&config, None))),
-            config,
+            settings: RefCell::new(Rc::new(Settings::new(&snapshot, None))),
             open: Cell::new(0),
             delivering: Cell::new(0),
             failure: Cell::new(None),
@@ -121,6 +110,7 @@ impl Shard {
             process_id: parts.process_id,
         });
         mx6_runtime::spawn("next-hop limits", Rc::clone(&shard).follow_next_hop_limits());
+        mx6_runtime::spawn("settings", Rc::clone(&shard).follow_snapshots(snapshots));
         let closers: Vec<ListenerCloser> = listeners.iter().map(|(listener, _)| listener.closer()).collect();
         for (listener, kind) in listeners {
             mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
@@ -137,7 +127,7 @@ impl Shard {
     /// Waits until the last connection has ended, within the drain timeout. Deliveries are not cut off: their own deadline bounds them.
     /// Then says QUIT to the pooled next-hop connections.
     async fn drain(&self) {
-        let deadline = Deadline::after(self.config.drain_timeout);
+        let deadline = Deadline::after(self.settings().config.drain_timeout);
         while self.open.get() > 0 && !deadline.has_passed() {
             mx6_runtime::sleep(DRAIN_POLL).await;
         }
@@ -149,7 +139,7 @@ impl Shard {
                 mx6_runtime::sleep(DRAIN_POLL).await;
             }
         }
-        self.delivery.quit().await;
+        self.settings().delivery.quit().await;
         // The last closed sockets leave with the next turns of the ring.
         mx6_runtime::sleep(DRAIN_POLL).await;
         mx6_runtime::sleep(DRAIN_POLL).await;
@@ -175,36 +165,44 @@ impl Shard {
         format!("{:x}-{:x}-{number:x}", self.process_id, self.index)
     }
 
-    /// The limits that a new session offers.
-    pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
-        Arc::clone(&self.session_config.borrow())
+    /// The settings that hold now.
+    pub(crate) fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
     }
 
-    /// SIZE is offered as the smallest that the next hops take, less our fields: learned at the start and again from time to time.
+    /// Takes over each new snapshot. The pool of next-hop connections stays if the next hops are the same; else the old one ends with the
+    /// transactions that hold it.
+    async fn follow_snapshots(self: Rc<Self>, mut snapshots: Follower<Snapshot>) {
+        loop {
+            let snapshot = snapshots.next().await;
+            let old = self.settings();
+            let same = old.config.target == snapshot.config.target;
+            let settings = Rc::new(Settings::new(&snapshot, same.then(|| old.delivery.clone())));
+            *self.settings.borrow_mut() = Rc::clone(&settings);
+            settings.learn_from_next_hops().await;
+            if !same {
+                old.delivery.quit().await;
+            }
+        }
+    }
+
+    /// What the next hops take is learned at the start and again from time to time.
     async fn follow_next_hop_limits(self: Rc<Self>) {
         loop {
-            let next_hops_take = self.delivery.learn_limits().await;
-            *self.session_config.borrow_mut() = Arc::new(session_config(&self.config, next_hops_take));
+            self.settings().learn_from_next_hops().await;
             mx6_runtime::sleep(limits::NEXT_HOP_LIMITS_PERIOD).await;
         }
     }
 }
 
-fn lookups(parts: &ShardParts) -> Result<MessageAuth, Box<dyn std::error::Error>> {
+fn lookups(parts: &ShardParts, config: &Config) -> Result<MessageAuth, Box<dyn std::error::Error>> {
     let dns = Dns::new(&parts.dns, parts.dns_caches.clone())?;
-    let (authserv_id, further_ids) = match parts.config.authserv_ids.split_first() {
+    let (authserv_id, further_ids) = match config.authserv_ids.split_first() {
         Some((first, further)) => (first.clone(), further.to_vec()),
-        None => (parts.config.hostname.clone(), Vec::new()),
+        None => (config.hostname.clone(), Vec::new()),
     };
-    let config = AuthConfig { hostname: parts.config.hostname.clone(), authserv_id, further_ids };
+    let config = AuthConfig { hostname: config.hostname.clone(), authserv_id, further_ids };
     Ok(MessageAuth::new(dns, parts.auth_caches.clone(), config)?)
-}
-
-fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig {
-    let relayed = next_hops_take.map(|octets| octets.saturating_sub(mx6_delivery::ADDED_OCTETS_ALLOWANCE));
-    // 0 would mean no limit at all.
-    let size_limit = relayed.map_or(config.size_limit, |relayed| relayed.clamp(1, config.size_limit));
-    SessionConfig { hostname: config.hostname.clone(), size_limit, ..SessionConfig::default() }
 }
 
 async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {

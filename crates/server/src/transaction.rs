@@ -18,6 +18,7 @@ use crate::message::{LOCAL_ERROR, Message, Objection};
 use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::record::{self, About, Decided, Known, Speaker};
+use crate::settings::Settings;
 use crate::shard::Shard;
 
 /// An answer for the session.
@@ -29,6 +30,8 @@ pub(crate) enum Answer {
 /// From MAIL to the reply after the final dot, or to RSET.
 pub(crate) struct Transaction {
     shard: Rc<Shard>,
+    /// Those that held at MAIL.
+    settings: Rc<Settings>,
     reverse_path: String,
     spf: Pending<Spf>,
     size: Option<u64>,
@@ -67,9 +70,11 @@ impl Transaction {
             }
         };
         let spf = start_spf(shard, peer, identity);
-        let delivery = shard.delivery.begin(Sender { reverse_path: text.clone(), size, body_8bit });
+        let settings = shard.settings();
+        let delivery = settings.delivery.begin(Sender { reverse_path: text.clone(), size, body_8bit });
         Ok(Transaction {
             shard: Rc::clone(shard),
+            settings,
             reverse_path: text,
             spf,
             size,
@@ -110,7 +115,8 @@ impl Transaction {
         peer: &mut Peer,
         domain: Option<&str>,
     ) -> Result<(RecipientClass, Option<Objection>), (Rule, Verdict)> {
-        let gate = Rc::clone(&self.shard.gate);
+        let settings = Rc::clone(&self.settings);
+        let gate = &settings.config.gate;
         let enforce = |ruling: Ruling| match (ruling.verdict, ruling.rule) {
             (Verdict::Accept, rule) => Ok(rule.zip(ruling.would)),
             (verdict, rule) => Err((rule.unwrap_or(Rule::Storage), verdict)),
@@ -122,7 +128,7 @@ impl Transaction {
         if class == RecipientClass::Exempt {
             return Ok((class, None));
         }
-        let Some(state) = peer.reverse_dns_state(&gate).await else {
+        let Some(state) = peer.reverse_dns_state(gate).await else {
             return Err((Rule::Storage, Verdict::Defer(LOCAL_ERROR)));
         };
         let would = enforce(gate.reverse_dns(&peer.client, class, state))?;
@@ -247,12 +253,13 @@ impl Transaction {
         message: &mut Message,
         fault: Option<MessageFault>,
     ) -> (Ruling, Option<Facts>) {
-        let shard = Rc::clone(&self.shard);
+        let (shard, settings) = (Rc::clone(&self.shard), Rc::clone(&self.settings));
+        let gate = &settings.config.gate;
         let received_fields = message.evaluation.received_fields();
         let class = self.recipients.first().map_or(RecipientClass::Enforced, |first| first.class);
         if fault.is_some() || received_fields > RECEIVED_FIELDS_MAX {
             let facts = EndOfData { fault, received_fields, facts: None };
-            return (shard.gate.end_of_data(&peer.client, class, &facts), None);
+            return (gate.end_of_data(&peer.client, class, &facts), None);
         }
         if let Some((rule, reply)) = message.take_trouble() {
             return (Ruling { verdict: Verdict::Defer(reply), rule: Some(rule), would: None }, None);
@@ -264,7 +271,7 @@ impl Transaction {
             return (Ruling { verdict, rule: Some(Rule::Storage), would: None }, None);
         };
         let known = EndOfData { fault, received_fields, facts: Some(&facts) };
-        (shard.gate.end_of_data(&peer.client, class, &known), Some(facts))
+        (gate.end_of_data(&peer.client, class, &known), Some(facts))
     }
 
     async fn deliver(
@@ -365,8 +372,13 @@ impl Transaction {
         decided: Decided<'_>,
         durations: Durations,
     ) {
-        let speaker =
-            Speaker { session_id: &peer.session_id, shard: self.shard.index, client: &peer.client, helo: &peer.helo };
+        let speaker = Speaker {
+            session_id: &peer.session_id,
+            shard: self.shard.index,
+            client: &peer.client,
+            helo: &peer.helo,
+            tls: peer.tls.as_ref(),
+        };
         let known = Known {
             iprev: facts.map(|facts| &facts.iprev).or(peer.iprev.known()),
             spf: facts.map(|facts| &facts.spf).or(self.spf.known()),

@@ -44,6 +44,8 @@ pub enum Command<'a> {
         /// The recipient.
         forward_path: ForwardPath<'a>,
     },
+    /// `STARTTLS`, RFC 3207 §4.
+    StartTls,
     /// `DATA`, RFC 5321 §4.1.1.4.
     Data,
     /// `RSET`, RFC 5321 §4.1.1.5.
@@ -129,7 +131,12 @@ impl<'a> Command<'a> {
         if !matches!(argument.first(), None | Some(b' ')) {
             return Err(CommandError::Unknown);
         }
-        let Ok(mut verb) = <[u8; 4]>::try_from(verb) else { return Err(unsupported(verb)) };
+        let Ok(mut verb) = <[u8; 4]>::try_from(verb) else {
+            if verb.eq_ignore_ascii_case(b"STARTTLS") {
+                return alone(Command::StartTls, argument);
+            }
+            return Err(unsupported(verb));
+        };
         verb.make_ascii_uppercase();
         match &verb {
             b"HELO" => only(helo_argument, argument).map(|domain| Command::Helo { domain }),
@@ -158,7 +165,7 @@ fn unsupported(verb: &[u8]) -> CommandError {
     let is_one_of = |names: &[&str]| names.iter().any(|name| verb.eq_ignore_ascii_case(name.as_bytes()));
     if is_one_of(&["BDAT"]) {
         CommandError::Chunking
-    } else if is_one_of(&["EXPN", "STARTTLS", "AUTH", "TURN", "ATRN", "ETRN", "SEND", "SOML", "SAML"]) {
+    } else if is_one_of(&["EXPN", "AUTH", "TURN", "ATRN", "ETRN", "SEND", "SOML", "SAML"]) {
         CommandError::NotImplemented
     } else if is_one_of(&["GET", "POST", "PUT", "HEAD", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"]) {
         CommandError::NotSmtp
@@ -174,9 +181,10 @@ fn only<'a, T>(rule: fn(&'a [u8]) -> IResult<&'a [u8], T>, argument: &'a [u8]) -
 }
 
 /// ```abnf
-/// data = "DATA" CRLF
-/// rset = "RSET" CRLF
-/// quit = "QUIT" CRLF
+/// data     = "DATA" CRLF
+/// rset     = "RSET" CRLF
+/// quit     = "QUIT" CRLF
+/// starttls = "STARTTLS" CRLF
 /// ```
 fn alone<'a>(command: Command<'a>, argument: &[u8]) -> Result<Command<'a>, CommandError> {
     if argument.is_empty() { Ok(command) } else { Err(CommandError::Argument) }

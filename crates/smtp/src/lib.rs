@@ -21,5 +21,5 @@ mod verdict;
 pub use address::{Domain, ForwardPath, Mailbox, ReversePath};
 pub use command::{Command, CommandError, MailParameters};
 pub use reply::{EnhancedCode, Reply};
-pub use session::{MessageFault, Notice, Question, Session, SessionConfig, Step};
+pub use session::{MessageFault, Notice, Question, Session, SessionConfig, StartTls, Step};
 pub use verdict::{Outcome, Verdict};

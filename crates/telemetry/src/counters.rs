@@ -15,6 +15,10 @@ pub enum Counter {
     AcceptStarved,
     /// Connections refused because the PROXY header was absent, malformed or from a stranger.
     ProxyRefused,
+    /// Connections that went on inside TLS.
+    TlsSessions,
+    /// Handshakes that failed.
+    TlsFailed,
     /// Recipients accepted at RCPT.
     RecipientsAccepted,
     /// Recipients refused at RCPT.
@@ -71,11 +75,13 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 30] = [
+    pub const ALL: [Counter; 32] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
         Counter::AcceptStarved,
         Counter::ProxyRefused,
+        Counter::TlsSessions,
+        Counter::TlsFailed,
         Counter::RecipientsAccepted,
         Counter::RecipientsRefused,
         Counter::MessagesAccepted,
@@ -132,6 +138,8 @@ impl Counter {
             Counter::ConnectionsEnded => "connections_ended",
             Counter::AcceptStarved => "accept_starved",
             Counter::ProxyRefused => "proxy_refused",
+            Counter::TlsSessions => "tls_sessions",
+            Counter::TlsFailed => "tls_failed",
             Counter::RecipientsAccepted => "recipients_accepted",
             Counter::RecipientsRefused => "recipients_refused",
             Counter::MessagesAccepted => "messages_accepted",

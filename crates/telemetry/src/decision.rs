@@ -20,6 +20,9 @@ pub struct Decision<'a> {
     pub client: IpAddr,
     /// The client is a connector.
     pub connector: bool,
+    /// TLS, when the client speaks inside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsRecord<'a>>,
     /// The name the client gave in HELO or EHLO.
     pub helo: &'a str,
     /// The reverse-path without brackets; empty for the null one.
@@ -75,6 +78,18 @@ impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self.0)
     }
+}
+
+/// TLS in a record.
+#[derive(Debug, Clone, Serialize)]
+pub struct TlsRecord<'a> {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite, by IANA's name.
+    pub cipher: &'a str,
+    /// The connector that the client's certificate made known, as configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connector: Option<&'a str>,
 }
 
 /// Delivery in a record.

@@ -19,5 +19,7 @@ mod decision;
 mod recorder;
 
 pub use counters::{Counter, Counters, LANES, Total};
-pub use decision::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord};
+pub use decision::{
+    Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord,
+};
 pub use recorder::{LogError, LogTarget, Recorder, Recorders};

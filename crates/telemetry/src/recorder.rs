@@ -284,6 +284,7 @@ mod tests {
             shard: 0,
             client: std::net::Ipv6Addr::LOCALHOST.into(),
             connector: false,
+            tls: None,
             helo: "a\"b\r\n",
             mail_from: "",
             rcpt_to: "bob@open.example",

@@ -21,6 +21,7 @@ pub use options::Options;
 
 use crate::dkim_batch::DkimBatchLimits;
 use crate::limits;
+use crate::tls::{CertificateConnector, CertificateConnectorError, CertificateFiles};
 
 /// Everything that `serve` needs, checked.
 #[derive(Debug, Clone)]
@@ -41,8 +42,12 @@ pub struct Config {
     pub dns_timeout: Option<Duration>,
     /// Domains, mode, kind of reverse DNS.
     pub gate: Gate,
-    /// Partners.
+    /// Partners known by their network.
     pub connectors: Vec<Connector>,
+    /// Partners known by their certificate.
+    pub certificate_connectors: Vec<CertificateConnector>,
+    /// Ours; none: TLS is not offered.
+    pub certificates: Vec<CertificateFiles>,
     /// Where accepted mail goes.
     pub target: Target,
     /// The first is written, all are ours.
@@ -66,7 +71,7 @@ pub struct Config {
 }
 
 /// Bounds of the shared caches, in octets.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheOctets {
     /// PTR, A, AAAA, MX.
     pub ptr: u64,
@@ -88,6 +93,37 @@ impl CacheOctets {
     pub(crate) fn message_auth(&self) -> MessageAuthCacheSizes {
         let dmarc_octets = self.dkim / 4;
         MessageAuthCacheSizes { spf_octets: self.spf, dkim_octets: self.dkim - dmarc_octets, dmarc_octets }
+    }
+}
+
+impl Config {
+    /// Takes from `running` what cannot change while the gate runs; names the options that would have.
+    pub(crate) fn keep_what_is_fixed(&mut self, running: &Config) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        macro_rules! keep {
+            ($($field:ident: $option:literal),* $(,)?) => {$(
+                if self.$field != running.$field {
+                    self.$field = running.$field.clone();
+                    kept.push($option);
+                }
+            )*};
+        }
+        keep! {
+            hostname: "--hostname",
+            listen: "--listen",
+            proxy_listen: "--proxy-listen",
+            cores: "--cores",
+            names: "--dns-server or --zone",
+            dns_timeout: "--dns-timeout-ms",
+            authserv_ids: "--authserv-id",
+            memory_octets: "--memory",
+            spill_dir: "--spill-dir",
+            cache_octets: "--cache-ptr, --cache-spf or --cache-dkim",
+            dkim_batch: "--dkim-batch-max or --dkim-batch-wait-us",
+            log: "--log",
+            kernels: "--kernels",
+        }
+        kept
     }
 }
 
@@ -132,6 +168,9 @@ pub enum ConfigError {
     /// A connector.
     #[error("--connector: {0}")]
     Connector(#[from] ConnectorError),
+    /// A partner's certificate.
+    #[error("--connector-cert: {0}")]
+    CertificateConnector(#[from] CertificateConnectorError),
     /// A resolver.
     #[error("--dns-server: {0}")]
     Resolver(#[from] DnsError),
@@ -178,6 +217,7 @@ impl Options {
         self.dns_timeout()?;
         self.gate()?;
         self.connectors()?;
+        self.certificate_connectors()?;
         if !self.deliver.is_empty() {
             Target::parse_all(&self.deliver)?;
         }
@@ -221,6 +261,8 @@ impl Options {
             dns_timeout: self.dns_timeout()?,
             gate: self.gate()?,
             connectors: self.connectors()?,
+            certificate_connectors: self.certificate_connectors()?,
+            certificates: self.certificates()?,
             target: Target::parse_all(&self.deliver)?,
             authserv_ids,
             size_limit: self.checked_size_limit()?,
@@ -294,6 +336,26 @@ impl Options {
     /// If one cannot be read.
     pub fn connectors(&self) -> Result<Vec<Connector>, ConfigError> {
         self.connector.iter().map(|text| text.parse().map_err(ConfigError::from)).collect()
+    }
+
+    fn certificate_connectors(&self) -> Result<Vec<CertificateConnector>, ConfigError> {
+        self.connector_cert.iter().map(|text| text.parse().map_err(ConfigError::from)).collect()
+    }
+
+    /// Certificates with their keys.
+    fn certificates(&self) -> Result<Vec<CertificateFiles>, ConfigError> {
+        let (chains, keys) = (&self.tls_cert, if self.tls_key.is_empty() { &self.tls_cert } else { &self.tls_key });
+        if chains.len() != keys.len() {
+            let remedy = "name as many keys as certificates, in the same order, or none if each lies in the file of its certificate";
+            let option = if chains.len() > keys.len() { "--tls-key" } else { "--tls-cert" };
+            return Err(ConfigError::Missing { option, remedy });
+        }
+        if chains.is_empty() && !self.connector_cert.is_empty() {
+            let remedy = "partners show their certificate inside TLS, which needs one of ours";
+            return Err(ConfigError::Missing { option: "--tls-cert", remedy });
+        }
+        let files = chains.iter().zip(keys);
+        Ok(files.map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() }).collect())
     }
 
     /// Where names are looked up.

@@ -65,6 +65,21 @@ pub struct Options {
     #[arg(long, env = "MX6_CONNECTOR", value_name = "CIDR", value_delimiter = ',')]
     pub connector: Vec<String>,
 
+    /// A partner who skips the three rules, known by the certificate shown inside TLS: NAME@CA-FILE (a name in its subjectAltName, and
+    /// the authority that signed it), or sha256:KEY (the SHA-256 of its SubjectPublicKeyInfo, hexadecimal or base64), which needs no
+    /// authority and may have one: sha256:KEY@CA-FILE; repeatable.
+    #[arg(long, env = "MX6_CONNECTOR_CERT", value_name = "PIN[@CA-FILE]", value_delimiter = ',')]
+    pub connector_cert: Vec<String>,
+
+    /// Our certificate and its chain, PEM; repeatable: the one that the client can verify and asks for is shown. Without one STARTTLS
+    /// is not offered. Read again at SIGHUP and when the file changes.
+    #[arg(long, env = "MX6_TLS_CERT", value_name = "FILE", value_delimiter = ',')]
+    pub tls_cert: Vec<PathBuf>,
+
+    /// The key of the certificate, PEM; as many as certificates, in their order [default: in the file of the certificate].
+    #[arg(long, env = "MX6_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
+    pub tls_key: Vec<PathBuf>,
+
     /// Our name in Authentication-Results, shared by a fleet; further ones are removed from incoming mail too [default: hostname].
     #[arg(long, env = "MX6_AUTHSERV_ID", value_name = "ID", value_delimiter = ',')]
     pub authserv_id: Vec<String>,
@@ -120,7 +135,7 @@ impl Options {
     /// These options, and `below` where these say nothing. A list given above replaces the one below.
     #[must_use]
     pub fn over(self, below: Options) -> Options {
-        fn list(above: Vec<String>, below: Vec<String>) -> Vec<String> {
+        fn list<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {
             if above.is_empty() { below } else { above }
         }
         // A zone and resolvers exclude each other: the layer that names one of them decides for both.
@@ -141,6 +156,9 @@ impl Options {
             ptr: self.ptr.or(below.ptr),
             mode: self.mode.or(below.mode),
             connector: list(self.connector, below.connector),
+            connector_cert: list(self.connector_cert, below.connector_cert),
+            tls_cert: list(self.tls_cert, below.tls_cert),
+            tls_key: list(self.tls_key, below.tls_key),
             authserv_id: list(self.authserv_id, below.authserv_id),
             size_limit: self.size_limit.or(below.size_limit),
             memory: self.memory.or(below.memory),
@@ -167,7 +185,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 28] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -181,6 +199,9 @@ pub(super) const KEYS: [&str; 25] = [
     "ptr",
     "mode",
     "connector",
+    "connector-cert",
+    "tls-cert",
+    "tls-key",
     "authserv-id",
     "size-limit",
     "memory",

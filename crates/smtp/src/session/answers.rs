@@ -2,7 +2,7 @@
 
 use super::replies::{self, Closing};
 use super::transaction::{Incoming, Transaction};
-use super::{Asked, Session, State};
+use super::{Asked, Session, StartTls, State};
 use crate::{Outcome, Reply, Verdict};
 
 impl Session {
@@ -44,7 +44,8 @@ impl Session {
             Asked::Helo { extended } => {
                 self.greeted = true;
                 self.reset_transaction();
-                return replies::hello(&self.config, extended, &mut self.output);
+                let offers_tls = self.config.starttls == StartTls::Offered && !self.in_tls;
+                return replies::hello(&self.config, extended, offers_tls, &mut self.output);
             }
             Asked::Mail => {
                 self.transaction = Transaction::opened();

@@ -1,7 +1,7 @@
 //! What the session does about each command line: refuse it, answer it, or ask.
 
 use super::replies::{self, Closing};
-use super::{Notice, Question, Session, State, Step, Transaction};
+use super::{Notice, Question, Session, StartTls, State, Step, Transaction};
 use crate::Reply;
 use crate::address::{ForwardPath, ReversePath};
 use crate::command::{Command, CommandError, MailParameters};
@@ -33,6 +33,7 @@ impl Session {
             Command::Ehlo { domain } => Some(Step::Question(Question::Helo { domain, extended: true })),
             Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
             Command::Rcpt { forward_path } => self.rcpt(forward_path),
+            Command::StartTls => self.start_tls(),
             Command::Data => self.data(),
             Command::Rset => {
                 self.reset_transaction();
@@ -81,6 +82,18 @@ impl Session {
             Transaction::Open { recipients: 0, refused: 0 } => self.bad_command(&replies::NO_RECIPIENTS),
             Transaction::Open { recipients: 0, .. } => self.reply(&replies::NO_RECIPIENTS),
             Transaction::Open { .. } => Some(Step::Question(Question::Data)),
+        }
+    }
+
+    fn start_tls<'i>(&mut self) -> Option<Step<'i>> {
+        match self.config.starttls {
+            _ if self.in_tls => self.bad_command(&replies::TLS_ALREADY),
+            StartTls::NotOffered => self.bad_command(&replies::TLS_NOT_OFFERED),
+            StartTls::Unavailable => self.reply(&replies::TLS_UNAVAILABLE),
+            StartTls::Offered => {
+                self.state = State::Handshake;
+                self.say(replies::READY_FOR_TLS)
+            }
         }
     }
 

@@ -21,6 +21,8 @@ pub struct SessionConfig {
     pub refused_recipients_max: u32,
     /// Octets of the header section of a message, its blank line included.
     pub header_octets_max: usize,
+    /// Whether clients may go on inside TLS.
+    pub starttls: StartTls,
     /// Milliseconds from a reply to the end of the next command line (RFC 5321 §4.5.3.2.7).
     pub command_timeout_ms: u64,
     /// Milliseconds for each [`limits::DATA_BLOCK_OCTETS`] of a message (RFC 5321 §4.5.3.2.5).
@@ -37,8 +39,21 @@ impl Default for SessionConfig {
             bad_commands_max: limits::BAD_COMMANDS_MAX,
             refused_recipients_max: limits::REFUSED_RECIPIENTS_MAX,
             header_octets_max: limits::HEADER_OCTETS_MAX,
+            starttls: StartTls::default(),
             command_timeout_ms: limits::COMMAND_TIMEOUT_MS,
             data_block_timeout_ms: limits::DATA_BLOCK_TIMEOUT_MS,
         }
     }
+}
+
+/// What is said to STARTTLS (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartTls {
+    /// There is no such command here.
+    #[default]
+    NotOffered,
+    /// There is, but it does not work now.
+    Unavailable,
+    /// EHLO lists it, and it is done.
+    Offered,
 }

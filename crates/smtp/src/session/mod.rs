@@ -30,7 +30,7 @@ use crate::{EnhancedCode, Reply};
 use replies::Closing;
 use transaction::{Incoming, Received, Transaction};
 
-pub use config::SessionConfig;
+pub use config::{SessionConfig, StartTls};
 
 /// A session: see the module's text.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub struct Session {
     config: Arc<SessionConfig>,
     state: State,
     lines: LineFrame,
+    in_tls: bool,
     /// Whether HELO or EHLO was accepted.
     greeted: bool,
     transaction: Transaction,
@@ -68,6 +69,10 @@ pub enum Step<'i> {
     Octets(&'i [u8]),
     /// Much output waits: write it before the next step.
     Output,
+    /// Write the output, throw away whatever else was read (the session has taken all of this input: RFC 3207 §4.2 wants nothing to
+    /// survive that was said in the clear), and do the server's part of a TLS handshake. Then call [`Session::tls_established`], or close
+    /// the connection if it failed.
+    StartTls,
     /// Write the output, then close the connection.
     Close,
 }
@@ -149,6 +154,8 @@ enum State {
     Message(Incoming),
     /// A message is complete, and nobody was asked about it yet.
     MessageEnded(Option<MessageFault>),
+    /// A TLS handshake is awaited.
+    Handshake,
     /// Nothing is awaited.
     Closing,
 }
@@ -174,6 +181,7 @@ impl Session {
             config,
             state: State::Command,
             lines: LineFrame::default(),
+            in_tls: false,
             greeted: false,
             transaction: Transaction::None,
             bad_commands: 0,
@@ -203,6 +211,7 @@ impl Session {
                 State::Message(_) => self.message(now_ms, rest),
                 State::MessageEnded(fault) => (0, Some(Step::Question(Question::EndOfData { fault: *fault }))),
                 State::Asked(_) => (0, Some(Step::NeedInput)),
+                State::Handshake => (rest.len(), Some(Step::StartTls)),
                 State::Closing => (0, Some(Step::Close)),
             };
             taken += octets;
@@ -233,7 +242,7 @@ impl Session {
     pub fn deadline_ms(&self) -> u64 {
         match self.state {
             State::Command | State::Message(_) => self.deadline_ms,
-            State::Asked(_) | State::MessageEnded(_) | State::Closing => u64::MAX,
+            State::Asked(_) | State::MessageEnded(_) | State::Handshake | State::Closing => u64::MAX,
         }
     }
 
@@ -247,6 +256,19 @@ impl Session {
     /// Ends the session with `421 4.3.2`: now when a command is awaited, else behind the reply to what is under way, a message included.
     pub fn shutdown(&mut self) {
         self.stopping = true;
+        self.close_if_stopping();
+    }
+
+    /// The TLS handshake is done: the session begins anew inside TLS, without a greeting (RFC 3207 §4.2). What it has against the client
+    /// (bad commands, refused recipients) stays.
+    pub fn tls_established(&mut self, now_ms: u64) {
+        debug_assert!(matches!(self.state, State::Handshake), "no handshake was asked for");
+        self.state = State::Command;
+        self.deadline_ms = now_ms.saturating_add(self.config.command_timeout_ms);
+        self.in_tls = true;
+        self.greeted = false;
+        self.lines = LineFrame::default();
+        self.reset_transaction();
         self.close_if_stopping();
     }
 

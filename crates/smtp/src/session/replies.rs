@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::SessionConfig;
+use crate::command::CommandError;
 use crate::{EnhancedCode, Reply};
 
 pub(super) const RESET: &[u8] = b"250 2.0.0 OK\r\n";
@@ -24,6 +25,12 @@ pub(super) const MAIL_FIRST: Reply = Reply::fixed(503, EnhancedCode(5, 5, 1), "S
 pub(super) const NO_RECIPIENTS: Reply = Reply::fixed(554, EnhancedCode(5, 5, 1), "No valid recipients.");
 pub(super) const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(452, EnhancedCode(4, 5, 3), "Too many recipients.");
 pub(super) const MESSAGE_TOO_LARGE: Reply = Reply::fixed(552, EnhancedCode(5, 3, 4), "Message exceeds the size limit.");
+
+pub(super) const READY_FOR_TLS: &[u8] = b"220 2.0.0 Ready to start TLS\r\n";
+pub(super) const TLS_NOT_OFFERED: Reply = CommandError::NotImplemented.reply();
+pub(super) const TLS_UNAVAILABLE: Reply =
+    Reply::fixed(454, EnhancedCode(4, 7, 0), "TLS not available due to temporary reason.");
+pub(super) const TLS_ALREADY: Reply = Reply::fixed(503, EnhancedCode(5, 5, 1), "Already inside TLS.");
 
 /// Replies that end the connection; the hostname stands first in their text (RFC 5321 §4.2.3, 421).
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +65,7 @@ pub(super) fn greeting(config: &SessionConfig, out: &mut Vec<u8>) {
 }
 
 /// RFC 5321 §4.1.1.1.
-pub(super) fn hello(config: &SessionConfig, extended: bool, out: &mut Vec<u8>) {
+pub(super) fn hello(config: &SessionConfig, extended: bool, offers_tls: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(if extended { b"250-" } else { b"250 " });
     out.extend_from_slice(config.hostname.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -68,6 +75,9 @@ pub(super) fn hello(config: &SessionConfig, extended: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(b"250-SIZE ");
             push_number(config.size_limit, out);
             out.extend_from_slice(b"\r\n");
+        }
+        if offers_tls {
+            out.extend_from_slice(b"250-STARTTLS\r\n");
         }
         out.extend_from_slice(b"250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
     }

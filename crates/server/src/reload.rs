@@ -1,0 +1,114 @@
+//! Reading the configuration again while the gate runs.
+//!
+//! A thread beside the shards waits for the word (SIGHUP) and looks from time to time whether a certificate was renewed. What it reads is
+//! checked whole before any shard hears of it: it holds from then on, all of it, or the old one goes on and the reason is told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::SystemTime;
+
+use mx6_runtime::{Latest, StopFlag};
+
+use crate::check::{CheckError, check_folders};
+use crate::config::{Config, ConfigError};
+use crate::limits;
+use crate::settings::{Snapshot, TlsState};
+use crate::tls::{Tls, TlsError};
+
+/// Where a running gate gets its configuration again.
+pub struct Reload {
+    /// Each word here asks for a reload; the other end closed says that there will be none.
+    pub requests: Receiver<()>,
+    /// Reads and checks all layers.
+    pub read: Box<dyn Fn() -> Result<Config, ConfigError> + Send>,
+}
+
+/// Why a reload was not taken over.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error("--tls-cert: {0}")]
+    Tls(#[from] TlsError),
+    #[error("cannot deliver: {0}")]
+    Deliver(std::io::Error),
+}
+
+/// The first snapshot. A certificate that cannot be used is told and keeps nobody out: mail that would have come in the clear still does.
+pub(crate) fn first_snapshot(config: Config) -> Snapshot {
+    let tls = load_tls(&config).unwrap_or_else(|error| {
+        mx6_telemetry::say!("warning: --tls-cert: {error}; STARTTLS is answered with 454 until that is mended");
+        TlsState::Broken
+    });
+    Snapshot { config: Arc::new(config), tls }
+}
+
+/// Serves requests until the gate stops.
+pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, stop: &StopFlag) {
+    let mut seen = written(&snapshots.get().config);
+    loop {
+        let asked = reload.requests.recv_timeout(limits::CERTIFICATE_POLL);
+        if stop.is_set() {
+            return;
+        }
+        let now = snapshots.get();
+        match asked {
+            Ok(()) => match read_again(reload, &now.config) {
+                Ok(snapshot) => {
+                    seen = written(&snapshot.config);
+                    snapshots.set(Arc::new(snapshot));
+                    mx6_telemetry::say!("reload: the new configuration holds");
+                }
+                Err(error) => mx6_telemetry::say!("reload: {error}; the old configuration goes on"),
+            },
+            Err(RecvTimeoutError::Timeout) if written(&now.config) == seen => {}
+            Err(RecvTimeoutError::Timeout) => {
+                seen = written(&now.config);
+                match load_tls(&now.config) {
+                    Ok(tls) => {
+                        snapshots.set(Arc::new(Snapshot { config: Arc::clone(&now.config), tls }));
+                        mx6_telemetry::say!("the certificate was renewed, new sessions get the new one");
+                    }
+                    Err(error) => mx6_telemetry::say!("--tls-cert: {error}; what was read before goes on"),
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn read_again(reload: &Reload, old: &Config) -> Result<Snapshot, ReloadError> {
+    let mut config = (reload.read)()?;
+    let frozen = config.keep_what_is_fixed(old);
+    check_folders(&config).map_err(CheckError::from)?;
+    config.target.prepare().map_err(ReloadError::Deliver)?;
+    let tls = load_tls(&config)?;
+    if !frozen.is_empty() {
+        mx6_telemetry::say!("reload: {} will change with the next start", frozen.join(", "));
+    }
+    Ok(Snapshot { config: Arc::new(config), tls })
+}
+
+/// What the configuration says of TLS, read from the disk.
+///
+/// # Errors
+/// If there are certificates and they cannot be used.
+pub(crate) fn load_tls(config: &Config) -> Result<TlsState, TlsError> {
+    if config.certificates.is_empty() {
+        return Ok(TlsState::NotConfigured);
+    }
+    Tls::load(&config.certificates, &config.certificate_connectors).map(|tls| TlsState::Ready(Arc::new(tls)))
+}
+
+/// When the files of certificates were written last.
+fn written(config: &Config) -> Vec<(PathBuf, Option<SystemTime>)> {
+    let files = config.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
+    let authorities = config.certificate_connectors.iter().filter_map(|connector| connector.authorities());
+    files
+        .chain(authorities)
+        .map(|path| (path.clone(), std::fs::metadata(path).and_then(|file| file.modified()).ok()))
+        .collect()
+}
