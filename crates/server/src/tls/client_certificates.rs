@@ -3,7 +3,7 @@
 //! A certificate is asked for only if there are such partners, and whatever the client shows, the handshake goes on: a certificate of nobody,
 //! one that has expired, one whose key cannot be checked makes its client anonymous and nothing worse.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,10 +161,10 @@ impl Connectors {
     }
 }
 
-fn anchors(path: &PathBuf) -> Result<Vec<TrustAnchor<'static>>, TlsError> {
+fn anchors(path: &Path) -> Result<Vec<TrustAnchor<'static>>, TlsError> {
     let anchor = |certificate: &CertificateDer<'_>| {
         let anchor = anchor_from_trusted_cert(certificate);
-        anchor.map(|anchor| anchor.to_owned()).map_err(|source| AuthorityError { path: path.clone(), source }.into())
+        anchor.map(|anchor| anchor.to_owned()).map_err(|source| AuthorityError { path: path.to_owned(), source }.into())
     };
     read_certificates(path)?.iter().map(anchor).collect()
 }
