@@ -13,6 +13,7 @@ mod decisions;
 mod dns;
 mod durability;
 mod explain;
+mod extensions;
 mod first_run;
 mod haproxy;
 mod hostile;

@@ -17,12 +17,16 @@ pub enum Rule {
     SpfOrDkimTempFail,
     /// Monitored and enforced recipients in one transaction.
     MixedModes,
+    /// Recipients of several domains in one transaction, where only one is allowed.
+    MixedDomains,
     /// A bare CR or LF in the message.
     BareCrOrLf,
     /// More octets than offered by SIZE.
     MessageSize,
     /// The header section is larger than its limit.
     HeaderSize,
+    /// More chunks than a message may have.
+    Chunks,
     /// More than 50 Received fields.
     MailLoop,
     /// The memory budget is used up.
@@ -49,9 +53,11 @@ impl Rule {
             Rule::SpfOrDkim => "spf-or-dkim",
             Rule::SpfOrDkimTempFail => "spf-or-dkim-temperror",
             Rule::MixedModes => "mixed-modes",
+            Rule::MixedDomains => "mixed-domains",
             Rule::BareCrOrLf => "bare-cr-or-lf",
             Rule::MessageSize => "message-size",
             Rule::HeaderSize => "header-size",
+            Rule::Chunks => "chunks",
             Rule::MailLoop => "mail-loop",
             Rule::MemoryBudget => "memory-budget",
             Rule::Storage => "storage",

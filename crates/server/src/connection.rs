@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use mx6_policy::Client;
@@ -18,6 +19,7 @@ use mx6_telemetry::Counter;
 
 use crate::alarm::Alarm;
 use crate::buffers::Purpose;
+use crate::config::EarlyTalker;
 use crate::limits;
 use crate::message::LOCAL_ERROR;
 use crate::peer::{Peer, PeerTls};
@@ -133,6 +135,7 @@ impl Connection {
             session_id: shard.next_session_id(),
             helo: String::new(),
             with_esmtp: false,
+            early_talker: false,
             tls: None,
             ptr,
             iprev,
@@ -156,11 +159,48 @@ impl Connection {
 
     async fn run(&mut self, early: Vec<u8>) -> io::Result<()> {
         self.held = early;
+        self.before_the_greeting().await?;
         let mut open = self.advance_held().await?;
         while open {
             open = self.turn().await?;
         }
         Ok(())
+    }
+
+    /// The greeting is held back if so configured, and whoever speaks before it has arrived is an early talker.
+    async fn before_the_greeting(&mut self) -> io::Result<()> {
+        let config = &self.settings.config;
+        if config.early_talker == EarlyTalker::Ignore {
+            return Ok(());
+        }
+        if self.held.is_empty() {
+            let mut buffer = self.shard.buffers.take(Purpose::Commands);
+            let delay = if self.peer.client.is_connector() { Duration::ZERO } else { config.greet_delay };
+            let stream = self.channel.stream();
+            let octets = if delay.is_zero() {
+                stream.try_read(&mut buffer)?
+            } else {
+                mx6_runtime::timeout(delay, stream.read(&mut buffer)).await.transpose()?
+            };
+            self.held.extend_from_slice(&buffer[..octets.unwrap_or_default()]);
+            self.shard.buffers.keep(Purpose::Commands, buffer);
+            if octets == Some(0) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if !self.held.is_empty() {
+            self.early_talker();
+        }
+        Ok(())
+    }
+
+    /// The client spoke before its turn.
+    fn early_talker(&mut self) {
+        self.shard.counters.add_one(Counter::EarlyTalkers);
+        self.peer.early_talker = true;
+        if self.settings.config.early_talker == EarlyTalker::Refuse && !self.peer.client.is_connector() {
+            self.session.refuse_early_talker();
+        }
     }
 
     /// Waits for something to happen and lets the session work on it. False when the connection is to be closed.
@@ -325,6 +365,7 @@ impl Connection {
                     message.header_complete();
                 }
             }
+            Notice::EarlyTalker => self.early_talker(),
             Notice::TransactionReset => {
                 if let Some(transaction) = self.transaction.take() {
                     transaction.abandon(&self.peer);

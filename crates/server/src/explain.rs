@@ -185,7 +185,7 @@ impl Pipeline {
                     in_body = true;
                     evaluation.header_complete(&self.auth);
                 }
-                Step::Notice(Notice::TransactionReset) => {}
+                Step::Notice(Notice::TransactionReset | Notice::EarlyTalker) => {}
                 Step::Question(asked) => {
                     match asked {
                         mx6_smtp::Question::Mail { reverse_path, .. } => {

@@ -31,7 +31,7 @@ mod transaction;
 pub mod tune;
 
 pub use check::{CheckError, CheckReport, FolderError, check};
-pub use config::{CacheOctets, Config, ConfigError, FileError, NameSource, Options};
+pub use config::{CacheOctets, Config, ConfigError, EarlyTalker, FileError, NameSource, Options};
 pub use dkim_batch::DkimBatchLimits;
 pub use explain::{ExplainError, Explanation, Question, explain};
 pub use mx6_runtime::StopFlag;

@@ -53,6 +53,8 @@ pub const MESSAGE_OVERHEAD_OCTETS: usize = MESSAGE_BUFFER_OCTETS + 2 * HASH_PORT
 
 /// For the whole PROXY header.
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client waits five minutes for a greeting (RFC 5321 §4.5.3.2.1), and not all have read that.
+pub const GREET_DELAY_MS_MAX: u64 = 60_000;
 /// For a TLS handshake, from the reply to STARTTLS to its end.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often it is looked whether a certificate's files have changed.

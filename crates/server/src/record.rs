@@ -18,6 +18,7 @@ pub(crate) struct Speaker<'a> {
     pub(crate) client: &'a mx6_policy::Client,
     pub(crate) helo: &'a str,
     pub(crate) tls: Option<&'a PeerTls>,
+    pub(crate) early_talker: bool,
 }
 
 /// Envelope of the decision.
@@ -69,6 +70,7 @@ pub(crate) fn write(
         client: speaker.client.address(),
         connector: speaker.client.is_connector(),
         tls: speaker.tls.map(tls_record),
+        early_talker: speaker.early_talker,
         helo: speaker.helo,
         mail_from: about.mail_from,
         rcpt_to: about.rcpt_to,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mx6_delivery::{Delivery, DeliveryConfig};
 use mx6_smtp::{SessionConfig, StartTls};
 
-use crate::Config;
+use crate::config::{Config, EarlyTalker};
 use crate::tls::Tls;
 
 /// One configuration with what was read for it from the disk; the same for all shards.
@@ -79,5 +79,12 @@ fn session_config(config: &Config, tls: &TlsState, next_hops_take: Option<u64>) 
         TlsState::Broken => StartTls::Unavailable,
         TlsState::Ready(_) => StartTls::Offered,
     };
-    SessionConfig { hostname: config.hostname.clone(), size_limit, starttls, ..SessionConfig::default() }
+    SessionConfig {
+        hostname: config.hostname.clone(),
+        size_limit,
+        one_domain: config.gate.one_domain,
+        watch_early_talkers: config.early_talker != EarlyTalker::Ignore,
+        starttls,
+        ..SessionConfig::default()
+    }
 }

@@ -125,6 +125,9 @@ impl Transaction {
             Ok(class) => class,
             Err(ruling) => return enforce(ruling).map(|would| (RecipientClass::Exempt, would)),
         };
+        if let Some(first) = self.recipients.first() {
+            enforce(gate.joining(&first.domain, domain.unwrap_or_default()))?;
+        }
         if class == RecipientClass::Exempt {
             return Ok((class, None));
         }
@@ -378,6 +381,7 @@ impl Transaction {
             client: &peer.client,
             helo: &peer.helo,
             tls: peer.tls.as_ref(),
+            early_talker: peer.early_talker,
         };
         let known = Known {
             iprev: facts.map(|facts| &facts.iprev).or(peer.iprev.known()),

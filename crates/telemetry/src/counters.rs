@@ -15,6 +15,8 @@ pub enum Counter {
     AcceptStarved,
     /// Connections refused because the PROXY header was absent, malformed or from a stranger.
     ProxyRefused,
+    /// Clients that spoke before their turn.
+    EarlyTalkers,
     /// Connections that went on inside TLS.
     TlsSessions,
     /// Handshakes that failed.
@@ -75,11 +77,12 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 32] = [
+    pub const ALL: [Counter; 33] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
         Counter::AcceptStarved,
         Counter::ProxyRefused,
+        Counter::EarlyTalkers,
         Counter::TlsSessions,
         Counter::TlsFailed,
         Counter::RecipientsAccepted,
@@ -138,6 +141,7 @@ impl Counter {
             Counter::ConnectionsEnded => "connections_ended",
             Counter::AcceptStarved => "accept_starved",
             Counter::ProxyRefused => "proxy_refused",
+            Counter::EarlyTalkers => "early_talkers",
             Counter::TlsSessions => "tls_sessions",
             Counter::TlsFailed => "tls_failed",
             Counter::RecipientsAccepted => "recipients_accepted",
@@ -180,10 +184,16 @@ pub struct Counters {
 }
 
 /// Two cache lines' worth of alignment keeps one shard's block out of another's lines (prefetchers fetch pairs).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Block {
     values: [AtomicU64; Counter::ALL.len()],
+}
+
+impl Default for Block {
+    fn default() -> Block {
+        Block { values: [const { AtomicU64::new(0) }; Counter::ALL.len()] }
+    }
 }
 
 impl Counters {

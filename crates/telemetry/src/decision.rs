@@ -23,6 +23,9 @@ pub struct Decision<'a> {
     /// TLS, when the client speaks inside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsRecord<'a>>,
+    /// The client spoke before its turn; absent if it did not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub early_talker: bool,
     /// The name the client gave in HELO or EHLO.
     pub helo: &'a str,
     /// The reverse-path without brackets; empty for the null one.

@@ -285,6 +285,7 @@ mod tests {
             client: std::net::Ipv6Addr::LOCALHOST.into(),
             connector: false,
             tls: None,
+            early_talker: false,
             helo: "a\"b\r\n",
             mail_from: "",
             rcpt_to: "bob@open.example",

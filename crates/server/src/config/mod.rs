@@ -44,6 +44,10 @@ pub struct Config {
     pub gate: Gate,
     /// Partners known by their network.
     pub connectors: Vec<Connector>,
+    /// What becomes of clients that speak before their turn.
+    pub early_talker: EarlyTalker,
+    /// What anonymous clients wait for the greeting.
+    pub greet_delay: Duration,
     /// Partners known by their certificate.
     pub certificate_connectors: Vec<CertificateConnector>,
     /// Ours; none: TLS is not offered.
@@ -125,6 +129,17 @@ impl Config {
         }
         kept
     }
+}
+
+/// What becomes of clients that speak before their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlyTalker {
+    /// Nobody looks.
+    Ignore,
+    /// It is counted and recorded.
+    Record,
+    /// And anonymous ones are turned away.
+    Refuse,
 }
 
 /// Where names are looked up.
@@ -218,6 +233,8 @@ impl Options {
         self.gate()?;
         self.connectors()?;
         self.certificate_connectors()?;
+        self.early_talker()?;
+        self.greet_delay()?;
         if !self.deliver.is_empty() {
             Target::parse_all(&self.deliver)?;
         }
@@ -261,6 +278,8 @@ impl Options {
             dns_timeout: self.dns_timeout()?,
             gate: self.gate()?,
             connectors: self.connectors()?,
+            early_talker: self.early_talker()?,
+            greet_delay: self.greet_delay()?,
             certificate_connectors: self.certificate_connectors()?,
             certificates: self.certificates()?,
             target: Target::parse_all(&self.deliver)?,
@@ -327,7 +346,7 @@ impl Options {
             Some("fcrdns") => PtrMode::Fcrdns,
             Some(other) => return Err(ConfigError::invalid("--ptr", other, "is not one of exists, fcrdns")),
         };
-        Ok(Gate { directory, mode, ptr })
+        Ok(Gate { directory, mode, ptr, one_domain: self.one_domain })
     }
 
     /// The partners.
@@ -340,6 +359,24 @@ impl Options {
 
     fn certificate_connectors(&self) -> Result<Vec<CertificateConnector>, ConfigError> {
         self.connector_cert.iter().map(|text| text.parse().map_err(ConfigError::from)).collect()
+    }
+
+    fn early_talker(&self) -> Result<EarlyTalker, ConfigError> {
+        match self.early_talker.as_deref() {
+            Some("ignore") => Ok(EarlyTalker::Ignore),
+            None | Some("record") => Ok(EarlyTalker::Record),
+            Some("refuse") => Ok(EarlyTalker::Refuse),
+            Some(other) => Err(ConfigError::invalid("--early-talker", other, "is not one of ignore, record, refuse")),
+        }
+    }
+
+    fn greet_delay(&self) -> Result<Duration, ConfigError> {
+        let ms = self.greet_delay_ms.unwrap_or(0);
+        if ms > limits::GREET_DELAY_MS_MAX {
+            let reason = format!("must not be more than {}", limits::GREET_DELAY_MS_MAX);
+            return Err(ConfigError::invalid("--greet-delay-ms", &ms.to_string(), reason));
+        }
+        Ok(Duration::from_millis(ms))
     }
 
     /// Certificates with their keys.
@@ -479,7 +516,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 18] = [
+        let cases: [(Change, &str); 21] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
             (|o| o.listen = vec![], "--listen is missing"),
@@ -492,6 +529,12 @@ mod tests {
             (|o| o.domain = vec!["open.example".into()], "--domain `open.example`: write DOMAIN=accept"),
             (|o| o.domain = vec!["open.example=yes".into()], "--domain: domain mode `yes`"),
             (|o| o.connector = vec!["x".into()], "--connector: "),
+            (
+                |o| o.connector_cert = vec!["partner.example".into()],
+                "--connector-cert: connector `partner.example`: a name is",
+            ),
+            (|o| o.early_talker = Some("shout".into()), "--early-talker `shout`: is not one of ignore, record, refuse"),
+            (|o| o.greet_delay_ms = Some(600_000), "--greet-delay-ms `600000`: must not be more than 60000"),
             (|o| o.cores = Some("x".into()), "--cores: "),
             (|o| o.kernels = Some("fast".into()), "--kernels `fast`: is not auto, portable or a kernel (sha-ni, "),
             (|o| o.kernels = Some("avx2,sha-ni".into()), "--kernels `avx2,sha-ni`: avx2 and sha-ni do the same"),

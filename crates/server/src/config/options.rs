@@ -80,6 +80,19 @@ pub struct Options {
     #[arg(long, env = "MX6_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
     pub tls_key: Vec<PathBuf>,
 
+    /// Take recipients of one domain only in a transaction (RFC 9422 RCPTDOMAINMAX=1): others get 452 and come again.
+    #[arg(long, env = "MX6_ONE_DOMAIN")]
+    pub one_domain: bool,
+
+    /// What becomes of clients that speak before the greeting, or send on behind a command whose reply they must await: `ignore`,
+    /// `record` (counted, and in the decision record) or `refuse` (554 and the end, for anonymous clients) [default: record].
+    #[arg(long, env = "MX6_EARLY_TALKER", value_name = "ignore|record|refuse")]
+    pub early_talker: Option<String>,
+
+    /// How long an anonymous client waits for the greeting, to be caught if it does not, in milliseconds [default: 0].
+    #[arg(long, env = "MX6_GREET_DELAY_MS", value_name = "MS")]
+    pub greet_delay_ms: Option<u64>,
+
     /// Our name in Authentication-Results, shared by a fleet; further ones are removed from incoming mail too [default: hostname].
     #[arg(long, env = "MX6_AUTHSERV_ID", value_name = "ID", value_delimiter = ',')]
     pub authserv_id: Vec<String>,
@@ -156,6 +169,9 @@ impl Options {
             ptr: self.ptr.or(below.ptr),
             mode: self.mode.or(below.mode),
             connector: list(self.connector, below.connector),
+            one_domain: self.one_domain || below.one_domain,
+            early_talker: self.early_talker.or(below.early_talker),
+            greet_delay_ms: self.greet_delay_ms.or(below.greet_delay_ms),
             connector_cert: list(self.connector_cert, below.connector_cert),
             tls_cert: list(self.tls_cert, below.tls_cert),
             tls_key: list(self.tls_key, below.tls_key),
@@ -185,7 +201,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 28] = [
+pub(super) const KEYS: [&str; 31] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -200,6 +216,9 @@ pub(super) const KEYS: [&str; 28] = [
     "mode",
     "connector",
     "connector-cert",
+    "one-domain",
+    "early-talker",
+    "greet-delay-ms",
     "tls-cert",
     "tls-key",
     "authserv-id",
