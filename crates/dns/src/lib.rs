@@ -15,6 +15,8 @@
 //! - A name is text split at dots; labels are taken as they are (no escapes), letters in any case, one final dot allowed. A
 //!   name that cannot exist (an empty label, a label above 63 octets, more than 253 in all) is `NxDomain` without a query.
 //! - Times to live: RFC 2181 §8, RFC 2308 (negative answers by the SOA), RFC 9520 (failures), within [`TtlLimits`].
+//! - Records whose TTL has ended are still used, within a limit, while the resolver fails (RFC 8767); absence never is, and an answer
+//!   that says so replaces them at once.
 //!
 //! Names given back are lower case without the final dot; octets other than letters, digits, `-`, `_`, `/` and `*` are
 //! written `\DDD` (RFC 1035 §5.1), so that nothing in them can be taken for a separator.

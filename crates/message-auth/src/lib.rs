@@ -129,5 +129,6 @@ pub fn cache_state(source: Source) -> CacheState {
     match source {
         Source::Cache | Source::Zone => CacheState::Hit,
         Source::Network => CacheState::Miss,
+        Source::Stale => CacheState::Stale,
     }
 }

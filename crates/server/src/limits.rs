@@ -27,6 +27,11 @@ pub const DNS_TIMEOUT_MS_MIN: u64 = 50;
 /// Longer than the deadline of a PTR lookup makes no sense.
 pub const DNS_TIMEOUT_MS_MAX: u64 = 10_000;
 
+/// Records stand in for a failing resolver this long after their TTL: a day.
+pub const DNS_STALE_S_DEFAULT: u64 = 86_400;
+/// RFC 8767 §5: at most three days.
+pub const DNS_STALE_S_MAX: u64 = 3 * 86_400;
+
 /// *Shard*: connections being served; more wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Connections the kernel holds for a listener before they are accepted.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mx6_delivery::Target;
 use mx6_dkim::Kernels;
 use mx6_dkim::kernels::{KernelChoice, KernelError};
-use mx6_dns::{Caches, DnsError};
+use mx6_dns::{Caches, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCaches;
 use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders, Total};
@@ -90,7 +90,7 @@ fn bind_remedy(error: &std::io::Error) -> &'static str {
 pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
     mx6_runtime::preflight(config.cores.cpus().len())?;
     let kernels = select_kernels(config.kernels)?;
-    let dns = dns_config(&config.names, config.dns_timeout)?;
+    let dns = DnsConfig { stale: config.dns_stale, ..dns_config(&config.names, config.dns_timeout)? };
     let shards = config.cores.cpus().len();
     check_folders(&config)?;
     config.target.prepare().map_err(ServeError::Deliver)?;

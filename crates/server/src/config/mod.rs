@@ -39,6 +39,8 @@ pub struct Config {
     pub names: NameSource,
     /// How long one query may take.
     pub dns_timeout: Option<Duration>,
+    /// How long after their TTL records stand in for a failing resolver.
+    pub dns_stale: Duration,
     /// Domains, mode, kind of reverse DNS.
     pub gate: Gate,
     /// Partners.
@@ -176,6 +178,7 @@ impl Options {
         self.cores.as_deref().map(Cores::parse).transpose()?;
         self.name_source()?;
         self.dns_timeout()?;
+        self.checked_dns_stale()?;
         self.gate()?;
         self.connectors()?;
         if !self.deliver.is_empty() {
@@ -219,6 +222,7 @@ impl Options {
             cores: Cores::parse(self.cores.as_deref().unwrap_or("1"))?,
             names: self.name_source()?,
             dns_timeout: self.dns_timeout()?,
+            dns_stale: self.checked_dns_stale()?,
             gate: self.gate()?,
             connectors: self.connectors()?,
             target: Target::parse_all(&self.deliver)?,
@@ -334,6 +338,16 @@ impl Options {
         Ok(Some(Duration::from_millis(ms)))
     }
 
+    /// How long after their TTL records stand in for a failing resolver.
+    fn checked_dns_stale(&self) -> Result<Duration, ConfigError> {
+        let seconds = self.dns_stale.unwrap_or(limits::DNS_STALE_S_DEFAULT);
+        if seconds > limits::DNS_STALE_S_MAX {
+            let reason = format!("must lie between 0 and {} (three days, RFC 8767 §5)", limits::DNS_STALE_S_MAX);
+            return Err(ConfigError::invalid("--dns-stale", &seconds.to_string(), reason));
+        }
+        Ok(Duration::from_secs(seconds))
+    }
+
     /// Bounds of the caches.
     ///
     /// # Errors
@@ -417,7 +431,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 18] = [
+        let cases: [(Change, &str); 19] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
             (|o| o.listen = vec![], "--listen is missing"),
@@ -434,6 +448,7 @@ mod tests {
             (|o| o.kernels = Some("fast".into()), "--kernels `fast`: is not auto, portable or a kernel (sha-ni, "),
             (|o| o.kernels = Some("avx2,sha-ni".into()), "--kernels `avx2,sha-ni`: avx2 and sha-ni do the same"),
             (|o| o.cache_spf = Some(0), "--cache-spf `0`: must lie between 1"),
+            (|o| o.dns_stale = Some(604_800), "--dns-stale `604800`: must lie between 0 and 259200"),
             (|o| o.dkim_batch_max = Some(0), "--dkim-batch-max `0`: must lie between 1 and 1024"),
             (
                 |o| o.dkim_batch_wait_us = Some(1_000_000),

@@ -40,6 +40,10 @@ pub struct Options {
     #[arg(long, env = "MX6_DNS_TIMEOUT_MS", value_name = "MS")]
     pub dns_timeout_ms: Option<u64>,
 
+    /// How long after their TTL records are still used while the resolver fails, in seconds; 0: never [default: 86400, at most 259200].
+    #[arg(long, env = "MX6_DNS_STALE", value_name = "SECONDS")]
+    pub dns_stale: Option<u64>,
+
     /// Answer DNS questions from this zone file (RFC 1035 form) instead of asking a resolver [env: MX6_ZONE].
     #[arg(long, value_name = "FILE")]
     pub zone: Option<PathBuf>,
@@ -135,6 +139,7 @@ impl Options {
             cores: self.cores.or(below.cores),
             dns_server,
             dns_timeout_ms: self.dns_timeout_ms.or(below.dns_timeout_ms),
+            dns_stale: self.dns_stale.or(below.dns_stale),
             zone,
             domain: list(self.domain, below.domain),
             deliver: list(self.deliver, below.deliver),
@@ -167,7 +172,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 26] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -175,6 +180,7 @@ pub(super) const KEYS: [&str; 25] = [
     "cores",
     "dns-server",
     "dns-timeout-ms",
+    "dns-stale",
     "zone",
     "domain",
     "deliver",
