@@ -1,7 +1,7 @@
 //! DNS for a mail gate: what a name holds, asked once by however many sessions on however many shards.
 //!
 //! What it is: lookups of PTR, A, AAAA, MX and TXT by hickory on the shard's own executor ([`Dns`]), caches shared by all
-//! shards and bounded by octets ([`Caches`], [`TxtCache`]), and a zone file that stands in for the network ([`Zone`]).
+//! shards and bounded by octets ([`Caches`], [`TxtCache`], [`DerivedCache`]), and a zone file that stands in for the network ([`Zone`]).
 //!
 //! What it trusts: the configured resolvers, for what they say; not for how much of it (records, octets and chains are capped),
 //! and not that they answer.
@@ -27,6 +27,7 @@
 mod cache;
 mod config;
 mod counters;
+mod derived;
 mod limits;
 mod lookup;
 mod name;
@@ -43,6 +44,7 @@ mod zone_rdata;
 pub use cache::{Caches, TxtCache};
 pub use config::{CacheSizes, DnsConfig, DnsError, TtlLimits};
 pub use counters::Counters;
+pub use derived::DerivedCache;
 pub use lookup::{Answer, Failure, Lookup, Mx, Source, TxtValue};
 pub use mx6_runtime::Deadline;
 pub use resolver::Dns;

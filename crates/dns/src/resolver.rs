@@ -117,6 +117,23 @@ impl Dns {
         self.known_name(&cache.0, name)
     }
 
+    /// Whether a name is answered for at this moment: its A records are asked for past the caches, and past the limit of lookups under way.
+    /// Takes as long as the resolvers' attempts.
+    pub async fn probe(&self, name: &str) -> Lookup<()> {
+        let mut scratch = SCRATCH;
+        let Some(wire) = name::key(name, &mut scratch).and_then(name::wire) else { return Lookup::NxDomain };
+        let told = match &self.0.backend {
+            Backend::Network(upstream) => upstream.ask(wire, RecordType::A, |_| Ok(())).await,
+            Backend::Zone(zone) => zone.ask(&wire, RecordType::A, |_| Ok(())),
+        };
+        match told {
+            Ok(Told::Found { .. }) => Lookup::Found(()),
+            Ok(Told::NoData { .. }) => Lookup::NoData,
+            Ok(Told::NxDomain { .. }) => Lookup::NxDomain,
+            Err(failure) => Lookup::Failed(failure),
+        }
+    }
+
     /// The caches that this shard shares with the others.
     #[must_use]
     pub fn caches(&self) -> &Caches {

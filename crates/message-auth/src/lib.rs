@@ -26,6 +26,7 @@ mod own_fields;
 mod received;
 mod records;
 mod spf;
+mod spf_results;
 
 use std::ops::Range;
 use std::rc::Rc;

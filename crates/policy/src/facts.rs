@@ -108,7 +108,7 @@ pub struct Iprev {
 }
 
 /// Which identity SPF was evaluated for (RFC 7208 §2.3, §2.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SpfIdentity {
     /// The reverse-path.
     MailFrom,

@@ -17,6 +17,7 @@ use mx6_smtp::{Notice, Question, Session, Step, Verdict};
 use mx6_telemetry::Counter;
 
 use crate::alarm::Alarm;
+use crate::breaker;
 use crate::buffers::Purpose;
 use crate::limits;
 use crate::message::LOCAL_ERROR;
@@ -46,10 +47,13 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
+    if shard.breaker.sheds(&client) {
+        return breaker::turn_away(&shard, stream).await;
+    }
     let mut connection = Connection::new(shard, stream, client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
-        connection.linger().await;
+        linger(&mut connection.stream).await;
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);
@@ -334,25 +338,6 @@ impl Connection {
         }
     }
 
-    /// Octets that were never read would make the kernel reset the connection, and the client lose our last reply: take them first,
-    /// for a while.
-    async fn linger(&mut self) {
-        let mut unread = [0; LINGER_PIECE_OCTETS];
-        if self.stream.is_quiet()
-            || !matches!(self.stream.try_read(&mut unread), Ok(Some(1..)))
-            || self.stream.shutdown_write().is_err()
-        {
-            return;
-        }
-        let drained = async {
-            let mut left = limits::LINGER_OCTETS_MAX;
-            while let (1.., Ok(octets @ 1..)) = (left, self.stream.read(&mut unread).await) {
-                left = left.saturating_sub(octets);
-            }
-        };
-        mx6_runtime::timeout(limits::LINGER_TIMEOUT, drained).await;
-    }
-
     /// Sends what the session has to say. The usual write is done at once and costs no timer.
     async fn flush(&mut self) -> io::Result<()> {
         let output = self.session.output();
@@ -373,6 +358,22 @@ impl Connection {
         self.session.output_written(octets);
         Ok(())
     }
+}
+
+/// Octets that were never read would make the kernel reset the connection, and the client lose our last reply: take them first,
+/// for a while.
+pub(crate) async fn linger(stream: &mut Stream) {
+    let mut unread = [0; LINGER_PIECE_OCTETS];
+    if stream.is_quiet() || !matches!(stream.try_read(&mut unread), Ok(Some(1..))) || stream.shutdown_write().is_err() {
+        return;
+    }
+    let drained = async {
+        let mut left = limits::LINGER_OCTETS_MAX;
+        while let (1.., Ok(octets @ 1..)) = (left, stream.read(&mut unread).await) {
+            left = left.saturating_sub(octets);
+        }
+    };
+    mx6_runtime::timeout(limits::LINGER_TIMEOUT, drained).await;
 }
 
 /// What is thrown away at a time: it is part of every connection's task.

@@ -12,6 +12,7 @@ use mx6_message_auth::MessageAuthCaches;
 use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders, Total};
 
+use crate::breaker::Breaker;
 use crate::check::{FolderError, check_folders, dns_config};
 use crate::connection::ListenerKind;
 use crate::dkim_batch;
@@ -113,6 +114,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
     let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+    let breaker = Breaker::new(&config);
     let config = Arc::new(config);
     let process_id = unix_ms();
     let parts = listeners.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
@@ -124,6 +126,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
             dns_caches: dns_caches.clone(),
             auth_caches: auth_caches.clone(),
             listeners,
+            breaker: breaker.clone(),
             counters,
             recorder: recorders.take(index)?,
             stop: stop.clone(),

@@ -17,6 +17,7 @@ use mx6_smtp::SessionConfig;
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
+use crate::breaker::Breaker;
 use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
 use crate::dkim_batch::DkimBatch;
@@ -33,6 +34,7 @@ pub(crate) struct ShardParts {
     pub(crate) dns_caches: Caches,
     pub(crate) auth_caches: MessageAuthCaches,
     pub(crate) listeners: Vec<(Listener, ListenerKind)>,
+    pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
     pub(crate) recorder: Recorder,
     pub(crate) stop: StopFlag,
@@ -51,6 +53,7 @@ pub(crate) struct Shard {
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
     pub(crate) spill_dir: Arc<Path>,
+    pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
     /// What connections hear of the end.
@@ -91,10 +94,13 @@ impl Shard {
     /// # Errors
     /// If the shard cannot serve; the others were told to stop then.
     pub(crate) async fn run(parts: ShardParts) -> Result<(), String> {
-        let auth = lookups(&parts).map_err(|error| {
+        let (auth, dns) = lookups(&parts).map_err(|error| {
             parts.stop.set();
             error.to_string()
         })?;
+        if parts.index == 0 {
+            mx6_runtime::spawn("dns breaker", parts.breaker.clone().watch(dns, parts.counters.clone()));
+        }
         let listeners = parts.listeners;
         let config = parts.config;
         let shard = Rc::new(Shard {
@@ -107,6 +113,7 @@ impl Shard {
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
             memory: MemoryBudget::new(config.memory_octets),
             spill_dir: config.spill_dir.as_path().into(),
+            breaker: parts.breaker,
             counters: parts.counters,
             recorder: RefCell::new(parts.recorder),
             phases: Phases::default(),
@@ -190,14 +197,14 @@ impl Shard {
     }
 }
 
-fn lookups(parts: &ShardParts) -> Result<MessageAuth, Box<dyn std::error::Error>> {
+fn lookups(parts: &ShardParts) -> Result<(MessageAuth, Dns), Box<dyn std::error::Error>> {
     let dns = Dns::new(&parts.dns, parts.dns_caches.clone())?;
     let (authserv_id, further_ids) = match parts.config.authserv_ids.split_first() {
         Some((first, further)) => (first.clone(), further.to_vec()),
         None => (parts.config.hostname.clone(), Vec::new()),
     };
     let config = AuthConfig { hostname: parts.config.hostname.clone(), authserv_id, further_ids };
-    Ok(MessageAuth::new(dns, parts.auth_caches.clone(), config)?)
+    Ok((MessageAuth::new(dns.clone(), parts.auth_caches.clone(), config)?, dns))
 }
 
 fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig {

@@ -15,6 +15,12 @@ pub enum Counter {
     AcceptStarved,
     /// Connections refused because the PROXY header was absent, malformed or from a stranger.
     ProxyRefused,
+    /// Times that the DNS breaker opened.
+    DnsBreakerOpened,
+    /// Times that it closed again.
+    DnsBreakerClosed,
+    /// Connections turned away while it was open.
+    DnsBreakerShed,
     /// Recipients accepted at RCPT.
     RecipientsAccepted,
     /// Recipients refused at RCPT.
@@ -71,11 +77,14 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 30] = [
+    pub const ALL: [Counter; 33] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
         Counter::AcceptStarved,
         Counter::ProxyRefused,
+        Counter::DnsBreakerOpened,
+        Counter::DnsBreakerClosed,
+        Counter::DnsBreakerShed,
         Counter::RecipientsAccepted,
         Counter::RecipientsRefused,
         Counter::MessagesAccepted,
@@ -132,6 +141,9 @@ impl Counter {
             Counter::ConnectionsEnded => "connections_ended",
             Counter::AcceptStarved => "accept_starved",
             Counter::ProxyRefused => "proxy_refused",
+            Counter::DnsBreakerOpened => "dns_breaker_opened",
+            Counter::DnsBreakerClosed => "dns_breaker_closed",
+            Counter::DnsBreakerShed => "dns_breaker_shed",
             Counter::RecipientsAccepted => "recipients_accepted",
             Counter::RecipientsRefused => "recipients_refused",
             Counter::MessagesAccepted => "messages_accepted",
@@ -172,10 +184,16 @@ pub struct Counters {
 }
 
 /// Two cache lines' worth of alignment keeps one shard's block out of another's lines (prefetchers fetch pairs).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Block {
     values: [AtomicU64; Counter::ALL.len()],
+}
+
+impl Default for Block {
+    fn default() -> Block {
+        Block { values: [const { AtomicU64::new(0) }; Counter::ALL.len()] }
+    }
 }
 
 impl Counters {
