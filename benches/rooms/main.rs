@@ -18,12 +18,14 @@ mod sha256;
 mod signatures;
 mod signed_mail;
 mod spf;
+mod spf_results;
 
 criterion::criterion_main!(
     frame::benches,
     commands::benches,
     session::benches,
     spf::benches,
+    spf_results::benches,
     dkim::benches,
     canonicalization::benches,
     body_hash::benches,

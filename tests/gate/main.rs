@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod breaker;
 mod clients;
 mod commands;
 mod decisions;

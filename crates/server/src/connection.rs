@@ -18,6 +18,7 @@ use mx6_smtp::{Notice, Question, Session, Step, Verdict};
 use mx6_telemetry::Counter;
 
 use crate::alarm::Alarm;
+use crate::breaker;
 use crate::buffers::Purpose;
 use crate::config::EarlyTalker;
 use crate::limits;
@@ -51,6 +52,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
+    if shard.breaker.sheds(&client) {
+        return breaker::turn_away(&shard, stream).await;
+    }
     let mut connection = Connection::new(shard, settings, Channel::plain(stream), client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
@@ -407,27 +411,12 @@ impl Connection {
         }
     }
 
-    /// Says the end inside TLS. Octets that were never read would make the kernel reset the connection, and the client lose our last reply:
-    /// take them first, for a while.
+    /// Says the end inside TLS, and takes what the client still sends.
     async fn close(&mut self) {
-        if !matches!(mx6_runtime::timeout(limits::LINGER_TIMEOUT, self.channel.close_notify()).await, Some(Ok(()))) {
-            return;
+        let told = mx6_runtime::timeout(limits::LINGER_TIMEOUT, self.channel.close_notify()).await;
+        if let Some(Ok(())) = told {
+            linger(self.channel.stream()).await;
         }
-        let mut unread = [0; LINGER_PIECE_OCTETS];
-        let stream = self.channel.stream();
-        if stream.is_quiet()
-            || !matches!(stream.try_read(&mut unread), Ok(Some(1..)))
-            || stream.shutdown_write().is_err()
-        {
-            return;
-        }
-        let drained = async {
-            let mut left = limits::LINGER_OCTETS_MAX;
-            while let (1.., Ok(octets @ 1..)) = (left, stream.read(&mut unread).await) {
-                left = left.saturating_sub(octets);
-            }
-        };
-        mx6_runtime::timeout(limits::LINGER_TIMEOUT, drained).await;
     }
 
     /// Sends what the session has to say. The usual write is done at once and costs no timer.
@@ -450,6 +439,22 @@ impl Connection {
         self.session.output_written(octets);
         Ok(())
     }
+}
+
+/// Octets that were never read would make the kernel reset the connection, and the client lose our last reply: take them first,
+/// for a while.
+pub(crate) async fn linger(stream: &mut Stream) {
+    let mut unread = [0; LINGER_PIECE_OCTETS];
+    if stream.is_quiet() || !matches!(stream.try_read(&mut unread), Ok(Some(1..))) || stream.shutdown_write().is_err() {
+        return;
+    }
+    let drained = async {
+        let mut left = limits::LINGER_OCTETS_MAX;
+        while let (1.., Ok(octets @ 1..)) = (left, stream.read(&mut unread).await) {
+            left = left.saturating_sub(octets);
+        }
+    };
+    mx6_runtime::timeout(limits::LINGER_TIMEOUT, drained).await;
 }
 
 /// What is thrown away at a time: it is part of every connection's task.

@@ -338,6 +338,7 @@ fn answered(cache: CacheState) -> &'static str {
         CacheState::Unused => "",
         CacheState::Hit => ", at hand",
         CacheState::Miss => ", asked",
+        CacheState::Stale => ", known from before",
     }
 }
 

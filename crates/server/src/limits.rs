@@ -27,6 +27,21 @@ pub const DNS_TIMEOUT_MS_MIN: u64 = 50;
 /// Longer than the deadline of a PTR lookup makes no sense.
 pub const DNS_TIMEOUT_MS_MAX: u64 = 10_000;
 
+/// Records stand in for a failing resolver this long after their TTL: a day.
+pub const DNS_STALE_S_DEFAULT: u64 = 86_400;
+/// RFC 8767 §5: at most three days.
+pub const DNS_STALE_S_MAX: u64 = 3 * 86_400;
+
+/// Names that the DNS breaker may watch.
+pub const DNS_PROBES_MAX: usize = 8;
+/// Between two rounds of its probes.
+pub const DNS_PROBE_PAUSE: Duration = Duration::from_secs(2);
+/// Rounds in a row without any answer until the breaker opens. A round ends when the resolvers have had all their attempts (4 s for one
+/// silent resolver with the default timeout).
+pub const DNS_PROBE_ROUNDS_TO_OPEN: u32 = 3;
+/// Rounds in a row with an answer until it closes.
+pub const DNS_PROBE_ROUNDS_TO_CLOSE: u32 = 3;
+
 /// *Shard*: connections being served; more wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Connections the kernel holds for a listener before they are accepted.

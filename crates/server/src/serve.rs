@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mx6_delivery::Target;
 use mx6_dkim::Kernels;
 use mx6_dkim::kernels::{KernelChoice, KernelError};
-use mx6_dns::{Caches, DnsError};
+use mx6_dns::{Caches, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCaches;
 use mx6_runtime::{Latest, Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders, Total};
 
+use crate::breaker::Breaker;
 use crate::check::{FolderError, check_folders, dns_config};
 use crate::connection::ListenerKind;
 use crate::dkim_batch;
@@ -92,7 +93,7 @@ fn bind_remedy(error: &std::io::Error) -> &'static str {
 pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), ServeError> {
     mx6_runtime::preflight(config.cores.cpus().len())?;
     let kernels = select_kernels(config.kernels)?;
-    let dns = dns_config(&config.names, config.dns_timeout)?;
+    let dns = DnsConfig { stale: config.dns_stale, ..dns_config(&config.names, config.dns_timeout)? };
     let shards = config.cores.cpus().len();
     check_folders(&config)?;
     config.target.prepare().map_err(ServeError::Deliver)?;
@@ -115,6 +116,7 @@ pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), Serv
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
     let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+    let breaker = Breaker::new(&config);
     let snapshots = Latest::new(Arc::new(reload::first_snapshot(config)));
     start_reloading(reload, snapshots.clone(), stop.clone())?;
     let process_id = unix_ms();
@@ -127,6 +129,7 @@ pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), Serv
             dns_caches: dns_caches.clone(),
             auth_caches: auth_caches.clone(),
             listeners,
+            breaker: breaker.clone(),
             counters,
             recorder: recorders.take(index)?,
             stop: stop.clone(),

@@ -13,6 +13,7 @@ use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerCloser, StopFlag
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
+use crate::breaker::Breaker;
 use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
 use crate::dkim_batch::DkimBatch;
@@ -30,6 +31,7 @@ pub(crate) struct ShardParts {
     pub(crate) dns_caches: Caches,
     pub(crate) auth_caches: MessageAuthCaches,
     pub(crate) listeners: Vec<(Listener, ListenerKind)>,
+    pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
     pub(crate) recorder: Recorder,
     pub(crate) stop: StopFlag,
@@ -44,6 +46,7 @@ pub(crate) struct Shard {
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
     pub(crate) spill_dir: Arc<Path>,
+    pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
     /// What connections hear of the end.
@@ -86,10 +89,13 @@ impl Shard {
         let snapshots = parts.snapshots.follow();
         let snapshot = parts.snapshots.get();
         let config = &snapshot.config;
-        let auth = lookups(&parts, config).map_err(|error| {
+        let (auth, dns) = lookups(&parts, config).map_err(|error| {
             parts.stop.set();
             error.to_string()
         })?;
+        if parts.index == 0 {
+            mx6_runtime::spawn("dns breaker", parts.breaker.clone().watch(dns, parts.counters.clone()));
+        }
         let listeners = parts.listeners;
         let shard = Rc::new(Shard {
             index: parts.index,
@@ -97,6 +103,7 @@ impl Shard {
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
             memory: MemoryBudget::new(config.memory_octets),
             spill_dir: config.spill_dir.as_path().into(),
+            breaker: parts.breaker,
             counters: parts.counters,
             recorder: RefCell::new(parts.recorder),
             phases: Phases::default(),
@@ -195,14 +202,14 @@ impl Shard {
     }
 }
 
-fn lookups(parts: &ShardParts, config: &Config) -> Result<MessageAuth, Box<dyn std::error::Error>> {
+fn lookups(parts: &ShardParts, config: &Config) -> Result<(MessageAuth, Dns), Box<dyn std::error::Error>> {
     let dns = Dns::new(&parts.dns, parts.dns_caches.clone())?;
     let (authserv_id, further_ids) = match config.authserv_ids.split_first() {
         Some((first, further)) => (first.clone(), further.to_vec()),
         None => (config.hostname.clone(), Vec::new()),
     };
     let config = AuthConfig { hostname: config.hostname.clone(), authserv_id, further_ids };
-    Ok(MessageAuth::new(dns, parts.auth_caches.clone(), config)?)
+    Ok((MessageAuth::new(dns.clone(), parts.auth_caches.clone(), config)?, dns))
 }
 
 async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {

@@ -21,6 +21,12 @@ pub enum Counter {
     TlsSessions,
     /// Handshakes that failed.
     TlsFailed,
+    /// Times that the DNS breaker opened.
+    DnsBreakerOpened,
+    /// Times that it closed again.
+    DnsBreakerClosed,
+    /// Connections turned away while it was open.
+    DnsBreakerShed,
     /// Recipients accepted at RCPT.
     RecipientsAccepted,
     /// Recipients refused at RCPT.
@@ -77,7 +83,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 33] = [
+    pub const ALL: [Counter; 36] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
         Counter::AcceptStarved,
@@ -85,6 +91,9 @@ impl Counter {
         Counter::EarlyTalkers,
         Counter::TlsSessions,
         Counter::TlsFailed,
+        Counter::DnsBreakerOpened,
+        Counter::DnsBreakerClosed,
+        Counter::DnsBreakerShed,
         Counter::RecipientsAccepted,
         Counter::RecipientsRefused,
         Counter::MessagesAccepted,
@@ -144,6 +153,9 @@ impl Counter {
             Counter::EarlyTalkers => "early_talkers",
             Counter::TlsSessions => "tls_sessions",
             Counter::TlsFailed => "tls_failed",
+            Counter::DnsBreakerOpened => "dns_breaker_opened",
+            Counter::DnsBreakerClosed => "dns_breaker_closed",
+            Counter::DnsBreakerShed => "dns_breaker_shed",
             Counter::RecipientsAccepted => "recipients_accepted",
             Counter::RecipientsRefused => "recipients_refused",
             Counter::MessagesAccepted => "messages_accepted",

@@ -63,7 +63,7 @@ pub struct Decision<'a> {
     /// DKIM, one entry for each signature looked at; absent before the end of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim: Option<Vec<DkimRecord<'a>>>,
-    /// Where the DKIM keys came from: `hit`, `miss` or `unused`.
+    /// Where the DKIM keys came from: `hit`, `miss`, `stale` or `unused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim_cache: Option<&'static str>,
     /// DMARC; absent before the end of the message.
@@ -122,7 +122,7 @@ pub struct IprevRecord<'a> {
     pub result: &'static str,
     /// The PTR names.
     pub names: &'a [String],
-    /// `hit`, `miss` or `unused`.
+    /// `hit`, `miss`, `stale` or `unused`.
     pub cache: &'static str,
 }
 
@@ -137,7 +137,7 @@ pub struct SpfRecord<'a> {
     pub domain: &'a str,
     /// Why.
     pub reason: &'a str,
-    /// `hit`, `miss` or `unused`.
+    /// `hit`, `miss`, `stale` or `unused`.
     pub cache: &'static str,
 }
 
@@ -163,7 +163,7 @@ pub struct DmarcRecord<'a> {
     pub policy: &'static str,
     /// The From field's domain.
     pub domain: &'a str,
-    /// `hit`, `miss` or `unused`.
+    /// `hit`, `miss`, `stale` or `unused`.
     pub cache: &'static str,
 }
 

@@ -40,6 +40,10 @@ pub struct Config {
     pub names: NameSource,
     /// How long one query may take.
     pub dns_timeout: Option<Duration>,
+    /// How long after their TTL records stand in for a failing resolver.
+    pub dns_stale: Duration,
+    /// Names by which the resolver is watched: lower case, no final dot.
+    pub dns_probes: Vec<String>,
     /// Domains, mode, kind of reverse DNS.
     pub gate: Gate,
     /// Partners known by their network.
@@ -79,7 +83,7 @@ pub struct Config {
 pub struct CacheOctets {
     /// PTR, A, AAAA, MX.
     pub ptr: u64,
-    /// SPF records.
+    /// SPF records and results.
     pub spf: u64,
     /// DKIM keys and DMARC records.
     pub dkim: u64,
@@ -92,11 +96,17 @@ impl CacheOctets {
         CacheSizes { ptr_octets: self.ptr / 2, address_octets: self.ptr / 8, mx_octets: self.ptr / 8 }
     }
 
-    /// The part for parsed TXT records. DMARC records share the DKIM keys' bound, a quarter for them.
+    /// The part for parsed TXT records. DMARC records share the DKIM keys' bound, a quarter for them; SPF results likewise that of the
+    /// records.
     #[must_use]
     pub(crate) fn message_auth(&self) -> MessageAuthCacheSizes {
-        let dmarc_octets = self.dkim / 4;
-        MessageAuthCacheSizes { spf_octets: self.spf, dkim_octets: self.dkim - dmarc_octets, dmarc_octets }
+        let (dmarc_octets, spf_result_octets) = (self.dkim / 4, self.spf / 4);
+        MessageAuthCacheSizes {
+            spf_octets: self.spf - spf_result_octets,
+            spf_result_octets,
+            dkim_octets: self.dkim - dmarc_octets,
+            dmarc_octets,
+        }
     }
 }
 
@@ -119,6 +129,8 @@ impl Config {
             cores: "--cores",
             names: "--dns-server or --zone",
             dns_timeout: "--dns-timeout-ms",
+            dns_stale: "--dns-stale",
+            dns_probes: "--dns-probe",
             authserv_ids: "--authserv-id",
             memory_octets: "--memory",
             spill_dir: "--spill-dir",
@@ -230,6 +242,8 @@ impl Options {
         self.cores.as_deref().map(Cores::parse).transpose()?;
         self.name_source()?;
         self.dns_timeout()?;
+        self.checked_dns_stale()?;
+        self.checked_dns_probes()?;
         self.gate()?;
         self.connectors()?;
         self.certificate_connectors()?;
@@ -276,6 +290,8 @@ impl Options {
             cores: Cores::parse(self.cores.as_deref().unwrap_or("1"))?,
             names: self.name_source()?,
             dns_timeout: self.dns_timeout()?,
+            dns_stale: self.checked_dns_stale()?,
+            dns_probes: self.checked_dns_probes()?,
             gate: self.gate()?,
             connectors: self.connectors()?,
             early_talker: self.early_talker()?,
@@ -301,10 +317,7 @@ impl Options {
             let remedy = "give our fully qualified name, such as mx.example.com";
             return Err(ConfigError::Missing { option: "--hostname", remedy });
         };
-        let label_ok = |label: &str| {
-            !label.is_empty() && label.len() <= 63 && label.bytes().all(|o| o.is_ascii_alphanumeric() || o == b'-')
-        };
-        if hostname.len() > 253 || !hostname.split('.').all(label_ok) {
+        if !is_domain_name(hostname, b"-") {
             return Err(ConfigError::invalid(
                 "--hostname",
                 hostname,
@@ -433,6 +446,31 @@ impl Options {
         Ok(Some(Duration::from_millis(ms)))
     }
 
+    /// How long after their TTL records stand in for a failing resolver.
+    fn checked_dns_stale(&self) -> Result<Duration, ConfigError> {
+        let seconds = self.dns_stale.unwrap_or(limits::DNS_STALE_S_DEFAULT);
+        if seconds > limits::DNS_STALE_S_MAX {
+            let reason = format!("must lie between 0 and {} (three days, RFC 8767 §5)", limits::DNS_STALE_S_MAX);
+            return Err(ConfigError::invalid("--dns-stale", &seconds.to_string(), reason));
+        }
+        Ok(Duration::from_secs(seconds))
+    }
+
+    /// Names by which the resolver is watched.
+    fn checked_dns_probes(&self) -> Result<Vec<String>, ConfigError> {
+        let names = self.dns_probe.iter().map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase());
+        let names: Vec<String> = names.collect();
+        if let Some(name) = names.iter().find(|name| !is_domain_name(name, b"-_")) {
+            return Err(ConfigError::invalid("--dns-probe", name, "is not a domain name"));
+        }
+        match names.get(limits::DNS_PROBES_MAX) {
+            Some(name) => {
+                Err(ConfigError::invalid("--dns-probe", name, format!("is one more than {}", limits::DNS_PROBES_MAX)))
+            }
+            None => Ok(names),
+        }
+    }
+
     /// Bounds of the caches.
     ///
     /// # Errors
@@ -461,6 +499,14 @@ impl Options {
             wait: wait.map_or(defaults.wait, Duration::from_micros),
         })
     }
+}
+
+/// Labels of letters, digits and `further`.
+fn is_domain_name(text: &str, further: &[u8]) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|o| o.is_ascii_alphanumeric() || further.contains(&o))
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 fn socket_addresses(option: &'static str, texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
@@ -539,6 +585,9 @@ mod tests {
             (|o| o.kernels = Some("fast".into()), "--kernels `fast`: is not auto, portable or a kernel (sha-ni, "),
             (|o| o.kernels = Some("avx2,sha-ni".into()), "--kernels `avx2,sha-ni`: avx2 and sha-ni do the same"),
             (|o| o.cache_spf = Some(0), "--cache-spf `0`: must lie between 1"),
+            (|o| o.dns_stale = Some(604_800), "--dns-stale `604800`: must lie between 0 and 259200"),
+            (|o| o.dns_probe = vec!["a..b".into()], "--dns-probe `a..b`: is not a domain name"),
+            (|o| o.dns_probe = vec!["n.example".into(); 9], "--dns-probe `n.example`: is one more than 8"),
             (|o| o.dkim_batch_max = Some(0), "--dkim-batch-max `0`: must lie between 1 and 1024"),
             (
                 |o| o.dkim_batch_wait_us = Some(1_000_000),

@@ -40,6 +40,15 @@ pub struct Options {
     #[arg(long, env = "MX6_DNS_TIMEOUT_MS", value_name = "MS")]
     pub dns_timeout_ms: Option<u64>,
 
+    /// How long after their TTL records are still used while the resolver fails, in seconds; 0: never [default: 86400, at most 259200].
+    #[arg(long, env = "MX6_DNS_STALE", value_name = "SECONDS")]
+    pub dns_stale: Option<u64>,
+
+    /// Name that exists, asked for every few seconds; repeatable. While none is answered, new anonymous IPv6 clients get 421 [default:
+    /// none: the resolver is not watched].
+    #[arg(long, env = "MX6_DNS_PROBE", value_name = "NAME", value_delimiter = ',')]
+    pub dns_probe: Vec<String>,
+
     /// Answer DNS questions from this zone file (RFC 1035 form) instead of asking a resolver [env: MX6_ZONE].
     #[arg(long, value_name = "FILE")]
     pub zone: Option<PathBuf>,
@@ -113,7 +122,7 @@ pub struct Options {
     #[arg(long, env = "MX6_CACHE_PTR", value_name = "MIB")]
     pub cache_ptr: Option<u64>,
 
-    /// Cache for SPF records, in MiB [default: 32].
+    /// Cache for SPF, in MiB: three quarters for records, the rest for results [default: 32].
     #[arg(long, env = "MX6_CACHE_SPF", value_name = "MIB")]
     pub cache_spf: Option<u64>,
 
@@ -163,6 +172,8 @@ impl Options {
             cores: self.cores.or(below.cores),
             dns_server,
             dns_timeout_ms: self.dns_timeout_ms.or(below.dns_timeout_ms),
+            dns_stale: self.dns_stale.or(below.dns_stale),
+            dns_probe: list(self.dns_probe, below.dns_probe),
             zone,
             domain: list(self.domain, below.domain),
             deliver: list(self.deliver, below.deliver),
@@ -201,7 +212,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 31] = [
+pub(super) const KEYS: [&str; 33] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -209,6 +220,8 @@ pub(super) const KEYS: [&str; 31] = [
     "cores",
     "dns-server",
     "dns-timeout-ms",
+    "dns-stale",
+    "dns-probe",
     "zone",
     "domain",
     "deliver",
