@@ -15,6 +15,8 @@ mod durability;
 mod explain;
 mod first_run;
 mod hostile;
+mod limits;
+mod load;
 mod loadgen;
 mod maildir;
 mod message_auth;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod admission;
 mod alarm;
 mod buffers;
 mod check;
@@ -15,6 +16,7 @@ mod dkim_batch;
 mod evaluation;
 mod explain;
 pub mod limits;
+mod load;
 mod memory;
 mod message;
 mod peer;

@@ -55,12 +55,38 @@ pub(crate) fn write(
     decided: &Decided<'_>,
     durations: Durations,
 ) {
+    recorder.record(&decision(speaker, about, known, decided, durations));
+}
+
+/// Writes the record of a refusal before there was a recipient; `unrecorded` before it were only counted.
+pub(crate) fn write_early(
+    recorder: &mut Recorder,
+    speaker: &Speaker<'_>,
+    mail_from: &str,
+    (stage, rule, reply): (Stage, Rule, &Reply),
+    unrecorded: u64,
+) {
+    let verdict = Verdict::Defer(reply.clone());
+    let decided = Decided { stage, rule, verdict: Some(&verdict), would: None, delivered: None };
+    let about = About { mail_from, rcpt_to: "", domain: "", class: None, size_octets: None };
+    let known = Known::default();
+    let decision = decision(speaker, &about, &known, &decided, Durations::default());
+    recorder.record(&Decision { unrecorded: (unrecorded > 0).then_some(unrecorded), ..decision });
+}
+
+fn decision<'a>(
+    speaker: &Speaker<'a>,
+    about: &About<'a>,
+    known: &Known<'a>,
+    decided: &'a Decided<'a>,
+    durations: Durations,
+) -> Decision<'a> {
     let (verdict, reply) = match (&decided.delivered, decided.verdict) {
         (Some((outcome, _)), Some(Verdict::Accept)) => (outcome_verdict(outcome), Some(outcome.reply())),
         (_, Some(verdict)) => (verdict.word(), verdict.reply()),
         (_, None) => ("none", None),
     };
-    recorder.record(&Decision {
+    Decision {
         unix_ms: unix_ms(),
         session: speaker.session_id,
         shard: speaker.shard,
@@ -84,7 +110,8 @@ pub(crate) fn write(
         dkim_cache: known.dkim.map(|(_, cache)| cache.word()),
         dmarc: known.dmarc.map(dmarc_record),
         duration_ms: durations,
-    });
+        unrecorded: None,
+    }
 }
 
 /// The verdict that the client hears when delivery has the last word.

@@ -1,5 +1,6 @@
 //! Starting and stopping the gate: preflight, sockets, log, shards.
 
+use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +10,17 @@ use mx6_dkim::Kernels;
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{Caches, DnsError};
 use mx6_message_auth::MessageAuthCaches;
+use mx6_policy::limits::LimitTable;
 use mx6_runtime::{Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders, Total};
 
+use crate::admission;
 use crate::check::{FolderError, check_folders, dns_config};
 use crate::connection::ListenerKind;
 use crate::dkim_batch;
 use crate::evaluation::unix_ms;
 use crate::limits;
+use crate::load;
 use crate::shard::{Shard, ShardParts};
 use crate::{Config, NameSource};
 
@@ -113,6 +117,8 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
     let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+    // The key of the hash is drawn here, for this process alone.
+    let limit_table = Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new()));
     let config = Arc::new(config);
     let process_id = unix_ms();
     let parts = listeners.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
@@ -123,6 +129,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
             dns: dns.clone(),
             dns_caches: dns_caches.clone(),
             auth_caches: auth_caches.clone(),
+            limits: Arc::clone(&limit_table),
             listeners,
             counters,
             recorder: recorders.take(index)?,
@@ -151,7 +158,8 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
     if let Err(error) = recorders.close() {
         mx6_telemetry::say!("the decision log was not written whole: {error}");
     }
-    if let Some(line) = dkim_batch::occupancy(&total) {
+    for line in [dkim_batch::occupancy(&total), admission::summary(&total), load::summary(&total)].into_iter().flatten()
+    {
         mx6_telemetry::say!("{line}");
     }
     ended?;

@@ -11,16 +11,19 @@ use mx6_delivery::Delivery;
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
+use mx6_policy::limits::LimitTable;
 use mx6_policy::{Connector, Gate};
-use mx6_runtime::{Deadline, Listener, ListenerCloser, StopFlag};
+use mx6_runtime::{Deadline, Listener, ListenerCloser, SpareDescriptor, StopFlag};
 use mx6_smtp::SessionConfig;
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
+use crate::admission::{self, Limits};
 use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
 use crate::dkim_batch::DkimBatch;
 use crate::limits;
+use crate::load::{self, Load};
 use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
 
@@ -32,6 +35,7 @@ pub(crate) struct ShardParts {
     pub(crate) dns: DnsConfig,
     pub(crate) dns_caches: Caches,
     pub(crate) auth_caches: MessageAuthCaches,
+    pub(crate) limits: Arc<LimitTable>,
     pub(crate) listeners: Vec<(Listener, ListenerKind)>,
     pub(crate) counters: Counters,
     pub(crate) recorder: Recorder,
@@ -50,6 +54,8 @@ pub(crate) struct Shard {
     pub(crate) delivery: Delivery,
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
+    pub(crate) limits: Limits,
+    pub(crate) load: Load,
     pub(crate) spill_dir: Arc<Path>,
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
@@ -106,6 +112,8 @@ impl Shard {
             delivery: Delivery::new(&config.target, mx6_delivery::DeliveryConfig::new(&config.hostname)),
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
             memory: MemoryBudget::new(config.memory_octets),
+            limits: Limits::new(parts.limits, config.limits.clone()),
+            load: Load::default(),
             spill_dir: config.spill_dir.as_path().into(),
             counters: parts.counters,
             recorder: RefCell::new(parts.recorder),
@@ -121,6 +129,8 @@ impl Shard {
             process_id: parts.process_id,
         });
         mx6_runtime::spawn("next-hop limits", Rc::clone(&shard).follow_next_hop_limits());
+        let queues = listeners.iter().map(|(listener, _)| listener.queue()).collect();
+        mx6_runtime::spawn("load", load::watch(Rc::clone(&shard), queues));
         let closers: Vec<ListenerCloser> = listeners.iter().map(|(listener, _)| listener.closer()).collect();
         for (listener, kind) in listeners {
             mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
@@ -153,6 +163,11 @@ impl Shard {
         // The last closed sockets leave with the next turns of the ring.
         mx6_runtime::sleep(DRAIN_POLL).await;
         mx6_runtime::sleep(DRAIN_POLL).await;
+    }
+
+    /// Connections now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.get()
     }
 
     /// Counts a delivery; it counts as under way until the token is dropped.
@@ -208,6 +223,9 @@ fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig
 }
 
 async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
+    let mut spare = SpareDescriptor::take();
+    let mut busy = Vec::new();
+    admission::busy_reply(&shard.session_config().hostname).write_to(&mut busy);
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -225,7 +243,11 @@ async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
                     mx6_telemetry::say!("shard {}: connections wait, accept: {error}", shard.index);
                 }
                 shard.counters.add_one(Counter::AcceptStarved);
-                mx6_runtime::sleep(limits::ACCEPT_PAUSE).await;
+                if listener.turn_away(&mut spare, &busy) {
+                    shard.counters.add_one(Counter::ShedUnaccepted);
+                } else {
+                    mx6_runtime::sleep(limits::ACCEPT_PAUSE).await;
+                }
             }
             // This one connection was gone before it was taken.
             Err(_) => {}

@@ -302,6 +302,7 @@ mod tests {
             dkim_cache: None,
             dmarc: None,
             duration_ms: Durations::default(),
+            unrecorded: None,
         }
     }
 

@@ -12,6 +12,7 @@ use mx6_delivery::{Target, TargetError};
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{CacheSizes, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCacheSizes;
+use mx6_policy::limits::{LimitError, LimitRules};
 use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode, canonical_network};
 use mx6_runtime::{Cores, CoresError};
 use mx6_telemetry::LogTarget;
@@ -43,6 +44,10 @@ pub struct Config {
     pub gate: Gate,
     /// Partners.
     pub connectors: Vec<Connector>,
+    /// By address, prefix and verified identity.
+    pub limits: LimitRules,
+    /// Octets of the table that the limits need.
+    pub limit_table_octets: u64,
     /// Where accepted mail goes.
     pub target: Target,
     /// The first is written, all are ours.
@@ -132,6 +137,9 @@ pub enum ConfigError {
     /// A connector.
     #[error("--connector: {0}")]
     Connector(#[from] ConnectorError),
+    /// A limit.
+    #[error("--limit: {0}")]
+    Limit(#[from] LimitError),
     /// A resolver.
     #[error("--dns-server: {0}")]
     Resolver(#[from] DnsError),
@@ -178,6 +186,8 @@ impl Options {
         self.dns_timeout()?;
         self.gate()?;
         self.connectors()?;
+        LimitRules::parse_all(&self.limit)?;
+        mebibytes("--limit-table", self.limit_table, limits::LIMIT_TABLE_MIB_DEFAULT)?;
         if !self.deliver.is_empty() {
             Target::parse_all(&self.deliver)?;
         }
@@ -221,6 +231,8 @@ impl Options {
             dns_timeout: self.dns_timeout()?,
             gate: self.gate()?,
             connectors: self.connectors()?,
+            limits: LimitRules::parse_all(&self.limit)?,
+            limit_table_octets: mebibytes("--limit-table", self.limit_table, limits::LIMIT_TABLE_MIB_DEFAULT)?,
             target: Target::parse_all(&self.deliver)?,
             authserv_ids,
             size_limit: self.checked_size_limit()?,
@@ -417,7 +429,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 18] = [
+        let cases: [(Change, &str); 20] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
             (|o| o.listen = vec![], "--listen is missing"),
@@ -430,6 +442,8 @@ mod tests {
             (|o| o.domain = vec!["open.example".into()], "--domain `open.example`: write DOMAIN=accept"),
             (|o| o.domain = vec!["open.example=yes".into()], "--domain: domain mode `yes`"),
             (|o| o.connector = vec!["x".into()], "--connector: "),
+            (|o| o.limit = vec!["64.mail=5/1s".into()], "--limit: `mail` is not one of connections, messages"),
+            (|o| o.limit_table = Some(0), "--limit-table `0`: must lie between 1"),
             (|o| o.cores = Some("x".into()), "--cores: "),
             (|o| o.kernels = Some("fast".into()), "--kernels `fast`: is not auto, portable or a kernel (sha-ni, "),
             (|o| o.kernels = Some("avx2,sha-ni".into()), "--kernels `avx2,sha-ni`: avx2 and sha-ni do the same"),

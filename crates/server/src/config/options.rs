@@ -65,6 +65,17 @@ pub struct Options {
     #[arg(long, env = "MX6_CONNECTOR", value_name = "CIDR", value_delimiter = ',')]
     pub connector: Vec<String>,
 
+    /// A limit, SCOPE.WHAT=N[/PERIOD]; repeatable. Scope: address, 64, 56, 48 (prefixes of an IPv6 address) or identity (a domain that SPF or
+    /// DKIM verified). What: connections, messages, recipients (in a period: 1s, 1m, 1h, 1d) or sessions (at once); N may be `none` [default:
+    /// address.sessions=2000, 64.sessions=5000, 56.sessions=7500, 48.sessions=10000, for anonymous clients, all cores together; no rates].
+    #[arg(long, env = "MX6_LIMIT", value_name = "SCOPE.WHAT=N[/PERIOD]", value_delimiter = ',')]
+    #[serde(deserialize_with = "super::file::limit_table")]
+    pub limit: Vec<String>,
+
+    /// Memory for what the limits must remember, all cores together, in MiB; taken at the start [default: 16].
+    #[arg(long, env = "MX6_LIMIT_TABLE", value_name = "MIB")]
+    pub limit_table: Option<u64>,
+
     /// Our name in Authentication-Results, shared by a fleet; further ones are removed from incoming mail too [default: hostname].
     #[arg(long, env = "MX6_AUTHSERV_ID", value_name = "ID", value_delimiter = ',')]
     pub authserv_id: Vec<String>,
@@ -141,6 +152,8 @@ impl Options {
             ptr: self.ptr.or(below.ptr),
             mode: self.mode.or(below.mode),
             connector: list(self.connector, below.connector),
+            limit: list(self.limit, below.limit),
+            limit_table: self.limit_table.or(below.limit_table),
             authserv_id: list(self.authserv_id, below.authserv_id),
             size_limit: self.size_limit.or(below.size_limit),
             memory: self.memory.or(below.memory),
@@ -167,7 +180,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 27] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -181,6 +194,8 @@ pub(super) const KEYS: [&str; 25] = [
     "ptr",
     "mode",
     "connector",
+    "limit",
+    "limit-table",
     "authserv-id",
     "size-limit",
     "memory",
