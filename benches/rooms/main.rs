@@ -9,6 +9,7 @@ mod commands;
 mod dkim;
 mod dns_cache;
 mod frame;
+mod limits;
 #[path = "../../crates/dkim/tests/common/mail_auth_records.rs"]
 mod mail_auth_records;
 mod policy;
@@ -33,4 +34,5 @@ criterion::criterion_main!(
     signatures::benches,
     dns_cache::benches,
     policy::benches,
+    limits::benches,
 );

@@ -140,7 +140,7 @@ fn on_trial_it_only_tells() {
     let unbound = Unbound::start(&quickstart());
     let mut gate = gate(&unbound, &["--mode", "monitor"]);
     unbound.halt();
-    until_told(&mut gate, "new anonymous IPv6 clients would get 421", 1);
+    until_told(&mut gate, "new anonymous IPv6 clients get 421 in mode enforce", 1);
     assert!(greeting(Client::proxied(&gate, PASS)).starts_with("220 "));
 }
 

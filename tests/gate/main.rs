@@ -18,6 +18,8 @@ mod extensions;
 mod first_run;
 mod haproxy;
 mod hostile;
+mod limits;
+mod load;
 mod loadgen;
 mod maildir;
 mod message_auth;

@@ -35,6 +35,20 @@ pub enum Rule {
     Storage,
     /// The next hop or the store refused, failed, or left the outcome unknown.
     Delivery,
+    /// Too many connections from the client's address or prefix in a time.
+    ConnectionLimit,
+    /// Too many sessions of the client's address or prefix at once.
+    SessionLimit,
+    /// Too many messages from the client's address or prefix in a time.
+    MessageLimit,
+    /// Too many recipients named by the client's address or prefix in a time.
+    RecipientLimit,
+    /// Too many messages or recipients in a time from a domain that SPF or DKIM verified.
+    IdentityLimit,
+    /// The shard has more to do than it can, and told the client to come again before it began.
+    ServiceBusy,
+    /// The resolver answers nothing, and the breaker for DNS is open.
+    ResolverTrouble,
     /// The client ended the transaction, or was lost, after the recipient was accepted and before the message was complete.
     Abandoned,
     /// No rule objected and the message was taken over.
@@ -62,6 +76,13 @@ impl Rule {
             Rule::MemoryBudget => "memory-budget",
             Rule::Storage => "storage",
             Rule::Delivery => "delivery",
+            Rule::ConnectionLimit => "connection-limit",
+            Rule::SessionLimit => "session-limit",
+            Rule::MessageLimit => "message-limit",
+            Rule::RecipientLimit => "recipient-limit",
+            Rule::IdentityLimit => "identity-limit",
+            Rule::ServiceBusy => "service-busy",
+            Rule::ResolverTrouble => "resolver-trouble",
             Rule::Abandoned => "abandoned",
             Rule::Accepted => "accepted",
         }
@@ -71,6 +92,10 @@ impl Rule {
 /// Where in the transaction a decision fell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Before the banner.
+    Connect,
+    /// At MAIL.
+    Mail,
     /// At RCPT.
     Rcpt,
     /// After the final dot.
@@ -78,10 +103,12 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// `rcpt` or `end-of-data`.
+    /// `connect`, `mail`, `rcpt` or `end-of-data`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Stage::Connect => "connect",
+            Stage::Mail => "mail",
             Stage::Rcpt => "rcpt",
             Stage::EndOfData => "end-of-data",
         }

@@ -12,11 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::join_all;
 use mx6_dns::{Dns, Lookup};
 use mx6_policy::{Client, Mode};
-use mx6_runtime::Stream;
 use mx6_telemetry::{Counter, Counters};
 
-use crate::connection::linger;
-use crate::shard::Shard;
 use crate::{Config, NameSource, limits};
 
 /// One breaker for all shards; clones are the same.
@@ -86,18 +83,6 @@ fn tell_of_absence<'n>(name: &'n str, answer: &Lookup<()>, absent: &mut HashSet<
             absent.remove(name);
         }
         _ => {}
-    }
-}
-
-/// Says 421 in place of the banner (RFC 5321 §3.1) and ends the connection.
-pub(crate) async fn turn_away(shard: &Shard, mut stream: Stream) {
-    shard.counters.add_one(Counter::DnsBreakerShed);
-    let settings = shard.settings();
-    let hostname = &settings.config.hostname;
-    let reply = format!("421 4.4.3 {hostname} Temporary DNS failure, try again later.\r\n");
-    let written = mx6_runtime::timeout(limits::LINGER_TIMEOUT, stream.write_all(reply.as_bytes())).await;
-    if let Some(Ok(())) = written {
-        linger(&mut stream).await;
     }
 }
 

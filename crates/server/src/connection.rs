@@ -17,8 +17,8 @@ use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
 use mx6_telemetry::Counter;
 
+use crate::admission;
 use crate::alarm::Alarm;
-use crate::breaker;
 use crate::buffers::Purpose;
 use crate::config::EarlyTalker;
 use crate::limits;
@@ -52,9 +52,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
-    if shard.breaker.sheds(&client) {
-        return breaker::turn_away(&shard, stream).await;
-    }
+    let Some(_admitted) = admission::admit(&shard, &mut stream, &client).await else { return };
     let mut connection = Connection::new(shard, settings, Channel::plain(stream), client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
@@ -248,7 +246,6 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<Wake> {
-        let deadline_ms = self.session.deadline_ms();
         let stall_ms = match &self.transaction {
             Some(transaction) if transaction.holds_next_hop() => self.last_octets_ms + limits::CLIENT_STALL_MS,
             _ => u64::MAX,
@@ -260,6 +257,8 @@ impl Connection {
             if let Poll::Ready(phase) = self.watch.poll_later(cx, self.phase) {
                 return Poll::Ready(Ok(Wake::Phase(phase)));
             }
+            self.hurry();
+            let deadline_ms = self.session.deadline_ms();
             if self.alarm.poll(cx, deadline_ms.min(stall_ms)).is_ready() {
                 let wake = if deadline_ms <= stall_ms { Wake::Deadline } else { Wake::Stalled };
                 return Poll::Ready(Ok(wake));
@@ -267,6 +266,13 @@ impl Connection {
             Poll::Pending
         })
         .await
+    }
+
+    /// While places are short, an anonymous client that has begun nothing does not hold one for long.
+    fn hurry(&mut self) {
+        if self.shard.load.is_short() && !self.session.in_transaction() && !self.peer.client.is_connector() {
+            self.session.hurry(mx6_runtime::now_ms() + limits::BUSY_COMMAND_TIMEOUT_MS);
+        }
     }
 
     /// Octets behind those that are held, in a buffer that is borrowed from the shard for as long as there is something in it.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod admission;
 mod alarm;
 mod breaker;
 mod buffers;
@@ -16,6 +17,7 @@ mod dkim_batch;
 mod evaluation;
 mod explain;
 pub mod limits;
+mod load;
 mod memory;
 mod message;
 mod peer;

@@ -37,7 +37,7 @@ pub struct Decision<'a> {
     /// How the rules treat the recipient: `enforced`, `monitored` or `exempt`; absent when it was refused before that was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<&'static str>,
-    /// `rcpt` or `end-of-data`.
+    /// `connect`, `mail`, `rcpt` or `end-of-data`; at the first two there is no recipient.
     pub stage: &'static str,
     /// The rule that decided, `accepted` if none objected.
     pub rule: &'static str,
@@ -71,6 +71,9 @@ pub struct Decision<'a> {
     pub dmarc: Option<DmarcRecord<'a>>,
     /// Where time went.
     pub duration_ms: Durations,
+    /// Refusals of the shard before this one that had no recipient either, and were counted, not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<u64>,
 }
 
 /// Text that is written only when the record is.

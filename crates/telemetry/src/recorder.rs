@@ -304,6 +304,7 @@ mod tests {
             dkim_cache: None,
             dmarc: None,
             duration_ms: Durations::default(),
+            unrecorded: None,
         }
     }
 

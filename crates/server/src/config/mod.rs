@@ -12,6 +12,7 @@ use mx6_delivery::{Target, TargetError};
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{CacheSizes, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCacheSizes;
+use mx6_policy::limits::{LimitError, LimitRules};
 use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode, canonical_network};
 use mx6_runtime::{Cores, CoresError};
 use mx6_telemetry::LogTarget;
@@ -56,6 +57,10 @@ pub struct Config {
     pub certificate_connectors: Vec<CertificateConnector>,
     /// Ours; none: TLS is not offered.
     pub certificates: Vec<CertificateFiles>,
+    /// By address, prefix and verified identity.
+    pub limits: LimitRules,
+    /// Octets of the table that the limits need.
+    pub limit_table_octets: u64,
     /// Where accepted mail goes.
     pub target: Target,
     /// The first is written, all are ours.
@@ -132,6 +137,7 @@ impl Config {
             dns_stale: "--dns-stale",
             dns_probes: "--dns-probe",
             authserv_ids: "--authserv-id",
+            limit_table_octets: "--limit-table",
             memory_octets: "--memory",
             spill_dir: "--spill-dir",
             cache_octets: "--cache-ptr, --cache-spf or --cache-dkim",
@@ -198,6 +204,9 @@ pub enum ConfigError {
     /// A partner's certificate.
     #[error("--connector-cert: {0}")]
     CertificateConnector(#[from] CertificateConnectorError),
+    /// A limit.
+    #[error("--limit: {0}")]
+    Limit(#[from] LimitError),
     /// A resolver.
     #[error("--dns-server: {0}")]
     Resolver(#[from] DnsError),
@@ -249,6 +258,8 @@ impl Options {
         self.certificate_connectors()?;
         self.early_talker()?;
         self.greet_delay()?;
+        LimitRules::parse_all(&self.limit)?;
+        mebibytes("--limit-table", self.limit_table, limits::LIMIT_TABLE_MIB_DEFAULT)?;
         if !self.deliver.is_empty() {
             Target::parse_all(&self.deliver)?;
         }
@@ -298,6 +309,8 @@ impl Options {
             greet_delay: self.greet_delay()?,
             certificate_connectors: self.certificate_connectors()?,
             certificates: self.certificates()?,
+            limits: LimitRules::parse_all(&self.limit)?,
+            limit_table_octets: mebibytes("--limit-table", self.limit_table, limits::LIMIT_TABLE_MIB_DEFAULT)?,
             target: Target::parse_all(&self.deliver)?,
             authserv_ids,
             size_limit: self.checked_size_limit()?,
@@ -562,7 +575,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 21] = [
+        let cases: [(Change, &str); 26] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
             (|o| o.listen = vec![], "--listen is missing"),
@@ -581,6 +594,8 @@ mod tests {
             ),
             (|o| o.early_talker = Some("shout".into()), "--early-talker `shout`: is not one of ignore, record, refuse"),
             (|o| o.greet_delay_ms = Some(600_000), "--greet-delay-ms `600000`: must not be more than 60000"),
+            (|o| o.limit = vec!["64.mail=5/1s".into()], "--limit: `mail` is not one of connections, messages"),
+            (|o| o.limit_table = Some(0), "--limit-table `0`: must lie between 1"),
             (|o| o.cores = Some("x".into()), "--cores: "),
             (|o| o.kernels = Some("fast".into()), "--kernels `fast`: is not auto, portable or a kernel (sha-ni, "),
             (|o| o.kernels = Some("avx2,sha-ni".into()), "--kernels `avx2,sha-ni`: avx2 and sha-ni do the same"),

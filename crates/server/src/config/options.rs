@@ -101,6 +101,16 @@ pub struct Options {
     /// How long an anonymous client waits for the greeting, to be caught if it does not, in milliseconds [default: 0].
     #[arg(long, env = "MX6_GREET_DELAY_MS", value_name = "MS")]
     pub greet_delay_ms: Option<u64>,
+    /// A limit, SCOPE.WHAT=N[/PERIOD]; repeatable. Scope: address, 64, 56, 48 (prefixes of an IPv6 address) or identity (a domain that SPF or
+    /// DKIM verified). What: connections, messages, recipients (in a period: 1s, 1m, 1h, 1d) or sessions (at once); N may be `none` [default:
+    /// address.sessions=2000, 64.sessions=5000, 56.sessions=7500, 48.sessions=10000, for anonymous clients, all cores together; no rates].
+    #[arg(long, env = "MX6_LIMIT", value_name = "SCOPE.WHAT=N[/PERIOD]", value_delimiter = ',')]
+    #[serde(deserialize_with = "super::file::limit_table")]
+    pub limit: Vec<String>,
+
+    /// Memory for what the limits must remember, all cores together, in MiB; taken at the start [default: 16].
+    #[arg(long, env = "MX6_LIMIT_TABLE", value_name = "MIB")]
+    pub limit_table: Option<u64>,
 
     /// Our name in Authentication-Results, shared by a fleet; further ones are removed from incoming mail too [default: hostname].
     #[arg(long, env = "MX6_AUTHSERV_ID", value_name = "ID", value_delimiter = ',')]
@@ -186,6 +196,8 @@ impl Options {
             connector_cert: list(self.connector_cert, below.connector_cert),
             tls_cert: list(self.tls_cert, below.tls_cert),
             tls_key: list(self.tls_key, below.tls_key),
+            limit: list(self.limit, below.limit),
+            limit_table: self.limit_table.or(below.limit_table),
             authserv_id: list(self.authserv_id, below.authserv_id),
             size_limit: self.size_limit.or(below.size_limit),
             memory: self.memory.or(below.memory),
@@ -212,7 +224,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 33] = [
+pub(super) const KEYS: [&str; 35] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -234,6 +246,8 @@ pub(super) const KEYS: [&str; 33] = [
     "greet-delay-ms",
     "tls-cert",
     "tls-key",
+    "limit",
+    "limit-table",
     "authserv-id",
     "size-limit",
     "memory",

@@ -280,6 +280,14 @@ impl Session {
         }
     }
 
+    /// The next command is to be there by `deadline_ms`, if it was to be there later: for a server whose places have become short. Counts for
+    /// this one command; a message that is awaited is left alone.
+    pub fn hurry(&mut self, deadline_ms: u64) {
+        if matches!(self.state, State::Command) {
+            self.deadline_ms = self.deadline_ms.min(deadline_ms);
+        }
+    }
+
     /// Ends the session with `421 4.3.2`: now when a command is awaited, else behind the reply to what is under way, a message included.
     pub fn shutdown(&mut self) {
         self.stopping = true;
