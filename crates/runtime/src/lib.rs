@@ -20,13 +20,13 @@
 
 mod blocking;
 mod cores;
-mod descriptors;
 mod hickory;
 mod latest;
 mod listener;
 mod preflight;
 mod ring_setup;
 mod shards;
+mod spare_descriptor;
 mod stop;
 mod stream;
 mod task;
@@ -34,12 +34,12 @@ mod time;
 
 pub use blocking::{Answer, Answered, BLOCKING_THREADS_MAX, answer, begin_blocking, blocking, blocking_queued};
 pub use cores::{Cores, CoresError};
-pub use descriptors::{SpareDescriptor, descriptors_permille};
 pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, UdpConnection};
 pub use latest::{Follower, Latest};
 pub use listener::{AcceptQueue, Listener, ListenerCloser, accept_is_fatal, accept_is_starved};
 pub use preflight::{IoUringRefusal, Preflight, preflight, probe_io_uring};
 pub use shards::{ShardError, ShardId, run_local, run_shards};
+pub use spare_descriptor::{SpareDescriptor, descriptors_permille};
 pub use stop::{StopFlag, Stopped, WaitList};
 pub use stream::Stream;
 pub use task::{end_of_turn, panics, spawn};

@@ -16,7 +16,7 @@ use glommio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::descriptors::SpareDescriptor;
+use crate::spare_descriptor::SpareDescriptor;
 use crate::stream::{Stream, not_blocked};
 use crate::task::Turns;
 
