@@ -26,3 +26,4 @@ mod recipients;
 mod replies;
 mod stopping;
 mod tune;
+mod upgrade;

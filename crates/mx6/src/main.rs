@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mx6_server::{Options, StopFlag};
+use mx6_server::{Options, ServeError, StopFlag};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// A message takes some hundred small pieces of memory, most of them given back on the shard that took them.
@@ -146,14 +146,17 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn serve(config: Option<PathBuf>, options: Options) -> Result<(), Failure> {
-    let config = options.over_file(config.as_deref()).and_then(Options::check);
-    let config = config.map_err(|error| failure(EX_CONFIG)(error.into()))?;
-    let stop = StopFlag::new();
-    stop_on_signals(stop.clone()).map_err(|error| failure(EX_OSERR)(error.into()))?;
-    mx6_server::serve(config, &stop).map_err(|error| {
+    let options = options.over_file(config.as_deref()).and_then(Options::check);
+    let options = options.map_err(|error| failure(EX_CONFIG)(error.into()))?;
+    let failed = |error: ServeError| {
         let code = error.exit_code();
         failure(code)(error.into())
-    })
+    };
+    // Before the first thread is started: those that are there already would keep what is given up here.
+    let gate = mx6_server::prepare(options, config.as_slice()).map_err(failed)?;
+    let stop = StopFlag::new();
+    stop_on_signals(stop.clone()).map_err(|error| failure(EX_OSERR)(error.into()))?;
+    gate.serve(&stop).map_err(failed)
 }
 
 /// SIGTERM and SIGINT drain; a second one ends the process at once. SIGHUP is for a reload that is not there yet: it is told, and the gate

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -12,7 +13,7 @@ use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
 use mx6_policy::{Connector, Gate};
-use mx6_runtime::{Deadline, Listener, ListenerCloser, StopFlag};
+use mx6_runtime::{Deadline, Listener, ListenerHandle, StopFlag};
 use mx6_smtp::SessionConfig;
 use mx6_telemetry::{Counter, Counters, Recorder};
 
@@ -20,6 +21,7 @@ use crate::Config;
 use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
 use crate::dkim_batch::DkimBatch;
+use crate::heartbeat::Heartbeats;
 use crate::limits;
 use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
@@ -36,6 +38,9 @@ pub(crate) struct ShardParts {
     pub(crate) counters: Counters,
     pub(crate) recorder: Recorder,
     pub(crate) stop: StopFlag,
+    pub(crate) heartbeats: Heartbeats,
+    /// Told once connections are accepted.
+    pub(crate) up: Sender<()>,
     /// Distinguishes session ids of this process from those of others; the same on all shards.
     pub(crate) process_id: u64,
 }
@@ -60,6 +65,8 @@ pub(crate) struct Shard {
     config: Arc<Config>,
     session_config: RefCell<Arc<SessionConfig>>,
     open: Cell<usize>,
+    /// Accept loops that have not ended.
+    accepting: Cell<usize>,
     delivering: Cell<usize>,
     failure: Cell<Option<String>>,
     sessions: Cell<u64>,
@@ -115,30 +122,34 @@ impl Shard {
             session_config: RefCell::new(Arc::new(session_config(&config, None))),
             config,
             open: Cell::new(0),
+            accepting: Cell::new(listeners.len()),
             delivering: Cell::new(0),
             failure: Cell::new(None),
             sessions: Cell::new(0),
             process_id: parts.process_id,
         });
         mx6_runtime::spawn("next-hop limits", Rc::clone(&shard).follow_next_hop_limits());
-        let closers: Vec<ListenerCloser> = listeners.iter().map(|(listener, _)| listener.closer()).collect();
+        let handles: Vec<ListenerHandle> = listeners.iter().map(|(listener, _)| listener.handle()).collect();
         for (listener, kind) in listeners {
             mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
         }
+        mx6_runtime::spawn("heartbeat", parts.heartbeats.keep(shard.index));
+        // Nobody listens only when the gate ends already.
+        let _ = parts.up.send(());
         shard.stop.stopped().await;
         shard.phases.enter(Phase::Draining);
-        for closer in closers {
-            closer.close();
+        for handle in handles {
+            handle.close();
         }
         shard.drain().await;
         shard.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Waits until the last connection has ended, within the drain timeout. Deliveries are not cut off: their own deadline bounds them.
+    /// Waits until the listeners' queues are empty and the last connection has ended, within the drain timeout. Deliveries are not cut off: their own deadline bounds them.
     /// Then says QUIT to the pooled next-hop connections.
     async fn drain(&self) {
         let deadline = Deadline::after(self.config.drain_timeout);
-        while self.open.get() > 0 && !deadline.has_passed() {
+        while self.open.get() + self.accepting.get() > 0 && !deadline.has_passed() {
             mx6_runtime::sleep(DRAIN_POLL).await;
         }
         if self.open.get() > 0 {
@@ -208,10 +219,16 @@ fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig
 }
 
 async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
+    accept_all(&shard, &listener, kind).await;
+    shard.accepting.set(shard.accepting.get() - 1);
+}
+
+/// Spawns a task for each connection, until accepting has ended.
+async fn accept_all(shard: &Rc<Shard>, listener: &Listener, kind: ListenerKind) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                mx6_runtime::spawn("connection", connection::serve(Rc::clone(&shard), stream, peer, kind));
+                mx6_runtime::spawn("connection", connection::serve(Rc::clone(shard), stream, peer, kind));
             }
             Err(error) if mx6_runtime::accept_is_fatal(&error) => {
                 if !shard.stop.is_set() {

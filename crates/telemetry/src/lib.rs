@@ -20,4 +20,4 @@ mod recorder;
 
 pub use counters::{Counter, Counters, LANES, Total};
 pub use decision::{Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord};
-pub use recorder::{LogError, LogTarget, Recorder, Recorders};
+pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};

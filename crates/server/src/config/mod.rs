@@ -21,6 +21,7 @@ pub use options::Options;
 
 use crate::dkim_batch::DkimBatchLimits;
 use crate::limits;
+use crate::privileges::RunAs;
 
 /// Everything that `serve` needs, checked.
 #[derive(Debug, Clone)]
@@ -63,6 +64,12 @@ pub struct Config {
     pub kernels: KernelChoice,
     /// After SIGTERM.
     pub drain_timeout: Duration,
+    /// Where listening sockets are handed over.
+    pub handover: Option<PathBuf>,
+    /// Whom to become, once everything is open.
+    pub user: Option<RunAs>,
+    /// Whether files that are not needed are put out of reach.
+    pub sandbox: bool,
 }
 
 /// Bounds of the shared caches, in octets.
@@ -185,6 +192,8 @@ impl Options {
         mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
         self.kernel_choice()?;
         self.cache_octets()?;
+        self.run_as()?;
+        self.is_sandboxed()?;
         self.dkim_batch().map(|_| ())
     }
 
@@ -196,7 +205,7 @@ impl Options {
         let hostname = self.checked_hostname()?;
         let listen = socket_addresses("--listen", &self.listen)?;
         let proxy_listen = socket_addresses("--proxy-listen", &self.proxy_listen)?;
-        if listen.is_empty() && proxy_listen.is_empty() {
+        if listen.is_empty() && proxy_listen.is_empty() && !mx6_runtime::activation_is_offered() {
             return Err(ConfigError::Missing { option: "--listen", remedy: "give an address, such as '[::]:25'" });
         }
         let proxy_from = networks("--proxy-from", &self.proxy_from)?;
@@ -231,6 +240,9 @@ impl Options {
             log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
             kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
+            handover: self.handover.clone(),
+            user: self.run_as()?,
+            sandbox: self.is_sandboxed()?,
             hostname,
         })
     }
@@ -344,6 +356,20 @@ impl Options {
             spf: mebibytes("--cache-spf", self.cache_spf, limits::CACHE_SPF_MIB_DEFAULT)?,
             dkim: mebibytes("--cache-dkim", self.cache_dkim, limits::CACHE_DKIM_MIB_DEFAULT)?,
         })
+    }
+
+    /// Whom to become.
+    fn run_as(&self) -> Result<Option<RunAs>, ConfigError> {
+        let parse = |text: &String| RunAs::parse(text).map_err(|why| ConfigError::invalid("--user", text, why));
+        self.user.as_ref().map(parse).transpose()
+    }
+
+    fn is_sandboxed(&self) -> Result<bool, ConfigError> {
+        match self.sandbox.as_deref() {
+            None | Some("on") => Ok(true),
+            Some("off") => Ok(false),
+            Some(other) => Err(ConfigError::invalid("--sandbox", other, "is not one of on, off")),
+        }
     }
 
     /// How DKIM work is gathered.
