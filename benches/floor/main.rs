@@ -38,7 +38,7 @@ fn next_hop_address(value: &str) -> Result<SocketAddr, String> {
 
 fn main() -> anyhow::Result<()> {
     let options = CommandLine::parse();
-    mx6_runtime::preflight(1)?;
+    mx6_runtime::preflight(1, mx6_runtime::Needs::default())?;
     mx6_runtime::run_shards(&Cores::first(1)?, move |_| async move {
         if let Err(error) = accept(&options).await {
             eprintln!("mx6-floor: {error:#}");

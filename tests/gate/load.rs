@@ -16,7 +16,7 @@ const BUSY: &str = "421 4.3.2 mx.example Service busy, try again later.\r\n";
 
 /// A gate with one shard and a connector.
 fn one_shard() -> Setup {
-    Setup::new().shards(1).args(&["--connector", "2001:db8:c::/48"])
+    Setup::new().cores(1).args(&["--connector", "2001:db8:c::/48"])
 }
 
 /// Sources without number, all of them IPv4, so that no rule but the load concerns them.

@@ -33,3 +33,4 @@ mod replies;
 mod stopping;
 mod tls;
 mod tune;
+mod upgrade;

@@ -51,6 +51,24 @@ fn without_sessions_it_ends_at_once() {
     Gate::start().stop();
 }
 
+/// Connections that the kernel has taken and the gate has not are not reset: they hear why they are not served.
+#[test]
+fn what_waits_in_the_queue_hears_421() {
+    let mut gate = Gate::start();
+    gate.process.signal(Signal::STOP);
+    let waiting: Vec<Client> = [gate.v4, gate.v6].iter().cycle().take(40).map(|to| Client::connect(*to)).collect();
+    gate.process.signal(Signal::TERM);
+    gate.process.signal(Signal::CONT);
+    for mut client in waiting {
+        let mut reply = client.reply();
+        if reply.starts_with("220 ") {
+            reply = client.reply();
+        }
+        assert!(reply.starts_with("421 4.3.2 "), "{reply:?}");
+    }
+    assert!(gate.process.wait().success());
+}
+
 /// Every decision is on record when the gate has ended.
 #[test]
 fn records_are_flushed() {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -21,7 +21,9 @@ pub struct Setup {
     deliver: Vec<String>,
     args: Vec<String>,
     wrapper: Vec<String>,
-    shards: usize,
+    listen: [SocketAddr; 3],
+    cores: usize,
+    log: PathBuf,
 }
 
 impl Setup {
@@ -34,7 +36,9 @@ impl Setup {
             deliver: vec![format!("maildir:{}", dir.path().join("mail").display())],
             args: Vec::new(),
             wrapper: Vec::new(),
-            shards: shards(),
+            listen: [(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into(), (PROXY_ADDRESS, 0).into()],
+            cores: shards(),
+            log: dir.path().join("decisions.jsonl"),
             dir,
         };
         setup.zone(&zone::quickstart())
@@ -66,15 +70,32 @@ impl Setup {
         self
     }
 
-    /// Further flags.
-    pub fn args(mut self, args: &[&str]) -> Setup {
-        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+    /// The addresses of a gate that runs already.
+    pub fn beside(self, gate: &Gate) -> Setup {
+        self.listening([gate.v6, gate.v4, gate.proxy])
+    }
+
+    /// Other addresses: for IPv6, for IPv4, and where a PROXY header is demanded.
+    pub fn listening(mut self, listen: [SocketAddr; 3]) -> Setup {
+        self.listen = listen;
         self
     }
 
     /// Another number of shards.
-    pub fn shards(mut self, shards: usize) -> Setup {
-        self.shards = shards;
+    pub fn cores(mut self, cores: usize) -> Setup {
+        self.cores = cores;
+        self
+    }
+
+    /// Another decision log.
+    pub fn log(mut self, path: &Path) -> Setup {
+        self.log = path.to_owned();
+        self
+    }
+
+    /// Further flags.
+    pub fn args(mut self, args: &[&str]) -> Setup {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
     }
 
@@ -92,7 +113,7 @@ impl Setup {
     /// Starts the gate and waits until it listens.
     pub fn start(self) -> Gate {
         let process = Process::start(&mut self.command());
-        self.listening(process)
+        self.ready(process)
     }
 
     /// `mx6 serve` with everything said so far.
@@ -100,23 +121,24 @@ impl Setup {
         let mut words = self.wrapper.clone();
         words.push(binary().display().to_string());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["serve", "--hostname", "mx.example", "--cores", &self.shards.to_string()]);
-        command.args(["--listen", "[::1]:0", "--listen", "127.0.0.1:0"]);
-        command.args(["--proxy-listen", "127.0.0.2:0", "--proxy-from", "127.0.0.0/8"]).args(&self.dns);
+        command.args(&words[1..]).args(["serve", "--hostname", "mx.example", "--cores", &self.cores.to_string()]);
+        let [v6, v4, proxy] = self.listen.map(|address| address.to_string());
+        command.args(["--listen", &v6, "--listen", &v4]);
+        command.args(["--proxy-listen", &proxy, "--proxy-from", "127.0.0.0/8"]).args(&self.dns);
         command.args(self.domains.iter().flat_map(|domain| ["--domain", domain]));
         command.args(self.deliver.iter().flat_map(|target| ["--deliver", target]));
-        command.arg("--log").arg(self.dir.path().join("decisions.jsonl")).args(&self.args);
+        command.arg("--log").arg(&self.log).args(&self.args);
         clean_environment(&mut command);
         command.current_dir(self.dir.path());
         command
     }
 
-    fn listening(self, mut process: Process) -> Gate {
+    fn ready(self, mut process: Process) -> Gate {
         let (v6, v4, proxy) = process.until_stderr("three `listening on` lines", |lines| {
             let addresses: Vec<SocketAddr> = listening_on(lines);
             let at = |ip: IpAddr| addresses.iter().copied().find(|address| address.ip() == ip);
             let v6 = at(Ipv6Addr::LOCALHOST.into())?;
-            Some((v6, at(Ipv4Addr::LOCALHOST.into())?, at(Ipv4Addr::new(127, 0, 0, 2).into())?))
+            Some((v6, at(Ipv4Addr::LOCALHOST.into())?, at(PROXY_ADDRESS.into())?))
         });
         Gate { process, v6, v4, proxy, dir: self.dir }
     }
@@ -199,3 +221,6 @@ fn clean_environment(command: &mut Command) {
         command.env_remove(name);
     }
 }
+
+/// Where a PROXY header is demanded.
+const PROXY_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

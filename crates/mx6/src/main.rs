@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 
 use clap::{Parser, Subcommand};
-use mx6_server::{Options, Reload, StopFlag};
+use mx6_server::{Options, Reload, ServeError, StopFlag};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// A message takes some hundred small pieces of memory, most of them given back on the shard that took them.
@@ -148,16 +148,19 @@ fn run(command: Command) -> Result<(), Failure> {
 
 fn serve(config: Option<PathBuf>, options: Options) -> Result<(), Failure> {
     // The command line and the environment hold for ever; the file may say something else next time.
-    let read = move || options.clone().over_file(config.as_deref()).and_then(Options::check);
-    let config = read().map_err(|error| failure(EX_CONFIG)(error.into()))?;
+    let file = config.clone();
+    let read = move || options.clone().over_file(file.as_deref()).and_then(Options::check);
+    let checked = read().map_err(|error| failure(EX_CONFIG)(error.into()))?;
+    let failed = |error: ServeError| {
+        let code = error.exit_code();
+        failure(code)(error.into())
+    };
+    // Before the first thread is started: those that are there already would keep what is given up here.
+    let gate = mx6_server::prepare(checked, config.as_slice()).map_err(failed)?;
     let stop = StopFlag::new();
     let (ask, requests) = mpsc::channel();
     follow_signals(stop.clone(), ask).map_err(|error| failure(EX_OSERR)(error.into()))?;
-    let reload = Reload { requests, read: Box::new(read) };
-    mx6_server::serve(config, reload, &stop).map_err(|error| {
-        let code = error.exit_code();
-        failure(code)(error.into())
-    })
+    gate.serve(Reload { requests, read: Box::new(read) }, &stop).map_err(failed)
 }
 
 /// SIGTERM and SIGINT drain; a second one ends the process at once. SIGHUP asks for the configuration to be read again.

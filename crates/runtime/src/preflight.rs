@@ -16,10 +16,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 ///
 /// # Errors
 /// [`Preflight`]; its text names the cause and the remedy, [`Preflight::exit_code`] the code to exit with.
-pub fn preflight(shards: usize) -> Result<(), Preflight> {
+pub fn preflight(shards: usize, needs: Needs) -> Result<(), Preflight> {
     check_cpus(shards)?;
-    check_memlock(shards)?;
+    check_memlock(shards, needs)?;
     probe_io_uring().map_err(Preflight::IoUring)
+}
+
+/// What the executors will need beyond what this process shows now.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Needs {
+    /// `CAP_IPC_LOCK` is given up before they start.
+    pub drops_privileges: bool,
+    /// As many executors of another process of the same user run for a while beside these: it is relieved, or relieves this one.
+    pub is_relieved: bool,
 }
 
 /// Why shards cannot run on this machine as it is set up.
@@ -144,8 +153,9 @@ fn check_cpus(shards: usize) -> Result<(), Preflight> {
 /// glommio refuses to start an executor below 512 KiB, whoever the user. Beyond that the kernel (6.18, measured) counts 300 KiB of rings
 /// for each executor, and would like to count 192 KiB of buffers, against the limit of the *user*, all processes together, unless
 /// `CAP_IPC_LOCK` lifts it.
-fn check_memlock(shards: usize) -> Result<(), Preflight> {
-    let executors = if may_lock_freely() { 1 } else { shards.max(1) };
+fn check_memlock(shards: usize, needs: Needs) -> Result<(), Preflight> {
+    let counted = if needs.is_relieved { 2 * shards } else { shards };
+    let executors = if may_lock_freely() && !needs.drops_privileges { 1 } else { counted.max(1) };
     let needed = MEMLOCK_OCTETS.saturating_mul(executors as u64);
     let limit = getrlimit(Resource::Memlock);
     let enough = |value: Option<u64>| value.is_none_or(|octets| octets >= needed);
@@ -247,6 +257,6 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert_eq!(memlock.exit_code(), 77);
-        assert_eq!(preflight(100_000).map_err(|error| error.exit_code()), Err(78));
+        assert_eq!(preflight(100_000, Needs::default()).map_err(|error| error.exit_code()), Err(78));
     }
 }

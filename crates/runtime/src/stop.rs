@@ -1,10 +1,12 @@
 //! Waiting for what is told to many: a flag that any thread can set and tasks of every shard can wait for, and the list of those who wait.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 /// Set once, for ever; clones are the same flag.
 ///
@@ -50,6 +52,24 @@ impl StopFlag {
         self.0.set.load(Ordering::SeqCst)
     }
 
+    /// Blocks this thread until the flag is set, for at most `time`. Whether it is set.
+    #[must_use]
+    pub fn wait(&self, time: Duration) -> bool {
+        let end = Instant::now().checked_add(time);
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut stopped = pin!(self.stopped());
+        loop {
+            if stopped.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                return true;
+            }
+            let left = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return false;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
     /// Resolves once the flag is set; at once if it is. Keep one such future per task over a whole connection rather than a
     /// new one per wait: it registers its waker a single time.
     pub fn stopped(&self) -> Stopped {
@@ -88,6 +108,15 @@ impl Drop for Stopped {
         if let Some(slot) = self.slot {
             self.inner.waiters().remove(slot);
         }
+    }
+}
+
+/// Wakes a thread that has parked itself.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -142,7 +171,10 @@ mod tests {
             assert!(Pin::new(&mut stopped).poll(&mut cx).is_pending());
         }
         assert_eq!(flag.0.waiters().slots.len(), 1);
-        flag.set();
+        assert!(!flag.wait(Duration::from_millis(1)));
+        let setter = flag.clone();
+        std::thread::spawn(move || setter.set());
+        assert!(flag.wait(Duration::MAX));
         assert!(flag.is_set());
         assert!(Pin::new(&mut flag.stopped()).poll(&mut cx).is_ready());
     }

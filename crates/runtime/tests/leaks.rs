@@ -88,7 +88,7 @@ fn memory_and_descriptors_stay_flat() {
     run_local(|| async {
         let stop = StopFlag::new();
         let listener = Listener::bind("[::1]:0".parse().unwrap(), 1024).unwrap();
-        let (addr, closer) = (listener.local_addr(), listener.closer());
+        let (addr, closer) = (listener.local_addr(), listener.handle());
         let open = Rc::new(Cell::new(0_usize));
         let (flag, count) = (stop.clone(), open.clone());
         spawn("accept", async move {

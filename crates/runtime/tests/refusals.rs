@@ -5,7 +5,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use mx6_runtime::{Cores, Preflight, preflight, run_local, run_shards};
+use mx6_runtime::{Cores, Needs, Preflight, preflight, run_local, run_shards};
 
 /// Runs one test of this binary in a child after `prepare`; what it printed.
 fn child(test: &str, prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) -> String {
@@ -71,7 +71,7 @@ fn filter_io_uring(errno: i32) -> std::io::Result<()> {
 #[test]
 #[ignore = "run by the other tests, in a child"]
 fn report() {
-    match preflight(1) {
+    match preflight(1, Needs::default()) {
         Ok(()) => println!("passes"),
         Err(error) => println!("code {}: {error}", error.exit_code()),
     }
@@ -152,5 +152,5 @@ fn half_a_mebibyte_each_is_enough_for_many_executors() {
 
 #[test]
 fn too_few_cpus() {
-    assert!(matches!(preflight(100_000), Err(Preflight::Cores { wanted: 100_000, .. })));
+    assert!(matches!(preflight(100_000, Needs::default()), Err(Preflight::Cores { wanted: 100_000, .. })));
 }

@@ -1,6 +1,6 @@
 //! One shard a core: accept, drive sessions, batch, drain; and the configuration that says with what.
 //!
-//! The flow of a message: [`serve`](serve()) binds and starts the shards; a shard accepts connections, each driven by one task that moves
+//! The flow of a message: [`prepare`] opens sockets, [`Prepared::serve`] starts the shards; a shard accepts connections, each driven by one task that moves
 //! octets between socket and session and answers the session's questions: from the gate (policy), from lookups that belong to the shard
 //! (message-auth over dns), and from delivery. [`explain`](explain()) asks the same questions about a message in a file.
 #![forbid(unsafe_code)]
@@ -16,19 +16,26 @@ mod connection;
 mod dkim_batch;
 mod evaluation;
 mod explain;
+mod handover;
+mod heartbeat;
 pub mod limits;
 mod load;
 mod memory;
 mod message;
+mod notify;
 mod peer;
 mod pending;
 mod phase;
+mod privileges;
 mod proxy;
 mod record;
 mod reload;
+mod sandbox;
 mod serve;
 mod settings;
 mod shard;
+mod sockets;
+mod supervisor;
 mod tls;
 mod transaction;
 pub mod tune;
@@ -37,7 +44,11 @@ pub use check::{CheckError, CheckReport, FolderError, check};
 pub use config::{CacheOctets, Config, ConfigError, EarlyTalker, FileError, NameSource, Options};
 pub use dkim_batch::DkimBatchLimits;
 pub use explain::{ExplainError, Explanation, Question, explain};
+pub use handover::HandoverError;
 pub use mx6_runtime::StopFlag;
+pub use notify::Notifier;
+pub use privileges::{PrivilegeError, RunAs};
 pub use reload::Reload;
-pub use serve::{ServeError, serve};
+pub use sandbox::SandboxError;
+pub use serve::{Prepared, ServeError, prepare};
 pub use tls::{CertificateConnector, CertificateConnectorError, CertificateFiles, TlsError};

@@ -13,6 +13,7 @@ use mx6_runtime::{Latest, StopFlag};
 use crate::check::{CheckError, check_folders};
 use crate::config::{Config, ConfigError};
 use crate::limits;
+use crate::notify::Notifier;
 use crate::settings::{Snapshot, TlsState};
 use crate::tls::{Tls, TlsError};
 
@@ -47,7 +48,7 @@ pub(crate) fn first_snapshot(config: Config) -> Snapshot {
 }
 
 /// Serves requests until the gate stops.
-pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, stop: &StopFlag) {
+pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, notifier: &Notifier, stop: &StopFlag) {
     let mut seen = written(&snapshots.get().config);
     loop {
         let asked = reload.requests.recv_timeout(limits::CERTIFICATE_POLL);
@@ -56,14 +57,21 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, stop
         }
         let now = snapshots.get();
         match asked {
-            Ok(()) => match read_again(reload, &now.config) {
-                Ok(snapshot) => {
-                    seen = written(&snapshot.config);
-                    snapshots.set(Arc::new(snapshot));
-                    mx6_telemetry::say!("reload: the new configuration holds");
+            Ok(()) => {
+                notifier.reloading();
+                match read_again(reload, &now.config) {
+                    Ok(snapshot) => {
+                        seen = written(&snapshot.config);
+                        snapshots.set(Arc::new(snapshot));
+                        mx6_telemetry::say!("reload: the new configuration holds");
+                        notifier.ready("serving, the new configuration holds");
+                    }
+                    Err(error) => {
+                        mx6_telemetry::say!("reload: {error}; the old configuration goes on");
+                        notifier.ready("serving, the new configuration could not be used");
+                    }
                 }
-                Err(error) => mx6_telemetry::say!("reload: {error}; the old configuration goes on"),
-            },
+            }
             Err(RecvTimeoutError::Timeout) if written(&now.config) == seen => {}
             Err(RecvTimeoutError::Timeout) => {
                 seen = written(&now.config);
@@ -105,10 +113,6 @@ pub(crate) fn load_tls(config: &Config) -> Result<TlsState, TlsError> {
 
 /// When the files of certificates were written last.
 fn written(config: &Config) -> Vec<(PathBuf, Option<SystemTime>)> {
-    let files = config.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
-    let authorities = config.certificate_connectors.iter().filter_map(|connector| connector.authorities());
-    files
-        .chain(authorities)
-        .map(|path| (path.clone(), std::fs::metadata(path).and_then(|file| file.modified()).ok()))
-        .collect()
+    let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    config.certificate_files().map(|path| (path.clone(), modified(path))).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::hash::RandomState;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mx6_delivery::Target;
@@ -11,20 +11,25 @@ use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{Caches, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCaches;
 use mx6_policy::limits::LimitTable;
-use mx6_runtime::{Latest, Listener, Preflight, ShardError, StopFlag};
-use mx6_telemetry::{Counters, LogError, Recorders, Total};
+use mx6_runtime::{Latest, Needs, Preflight, ShardError, StopFlag};
+use mx6_telemetry::{Counters, LogError, LogTarget, OpenLog, Recorders, Total};
 
 use crate::admission;
 use crate::breaker::Breaker;
 use crate::check::{FolderError, check_folders, dns_config};
-use crate::connection::ListenerKind;
 use crate::dkim_batch;
 use crate::evaluation::unix_ms;
-use crate::limits;
+use crate::handover::HandoverError;
+use crate::heartbeat::Heartbeats;
 use crate::load;
+use crate::notify::Notifier;
+use crate::privileges::{PrivilegeError, forbid_new_privileges};
 use crate::reload::{self, Reload};
+use crate::sandbox::{self, SandboxError};
 use crate::settings::Snapshot;
 use crate::shard::{Shard, ShardParts};
+use crate::sockets::{self, Sockets};
+use crate::supervisor::{Supervision, Supervisor};
 use crate::{Config, NameSource};
 
 /// The gate could not be started, or ended otherwise than it was told to.
@@ -41,6 +46,18 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Sockets of the service manager.
+    #[error("a socket of the service manager cannot be used: {0}")]
+    Activation(#[source] std::io::Error),
+    /// The gate that runs already.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// The user.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// A kernel that this CPU cannot run.
     #[error("--kernels: {0}; use auto, or leave the option out")]
     Kernels(#[from] KernelError),
@@ -56,6 +73,9 @@ pub enum ServeError {
     /// The decision log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A thread could not be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
     /// A shard could not go on serving; the gate was drained.
     #[error("{0}")]
     Failed(String),
@@ -71,7 +91,10 @@ impl ServeError {
         match self {
             ServeError::Preflight(preflight) => preflight.exit_code(),
             ServeError::Bind { .. } => 69,
-            ServeError::Dns(_) | ServeError::Kernels(_) => 78,
+            ServeError::Dns(_) | ServeError::Kernels(_) | ServeError::Activation(_) => 78,
+            ServeError::Handover(handover) => handover.exit_code(),
+            ServeError::Privileges(_) => 77,
+            ServeError::Sandbox(_) | ServeError::Thread(_) => 71,
             ServeError::Folder(_) | ServeError::Deliver(_) | ServeError::Log(_) => 73,
             ServeError::Failed(_) => 70,
             ServeError::Shard(shard) => shard.exit_code(),
@@ -90,95 +113,175 @@ fn bind_remedy(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Runs the gate until `stop` is set and everything has drained. What `reload` reads meanwhile takes the place of `config`.
+/// A gate that is ready to start: it has its sockets and its log, and has given up what it needed to get them.
+pub struct Prepared {
+    snapshot: Snapshot,
+    kernels: Kernels,
+    dns: DnsConfig,
+    notifier: Notifier,
+    sockets: Sockets,
+    log: OpenLog,
+}
+
+/// Opens sockets and log, gives up privileges, and enters the sandbox, in which the files of `config` can be reached, and those of
+/// `also_read` (with their folders) be read. To be called before the process has a second thread: only threads that are started
+/// afterwards are in the sandbox.
 ///
 /// # Errors
-/// If it cannot be started; if a shard dies, in which case the process must end.
-pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), ServeError> {
-    mx6_runtime::preflight(config.cores.cpus().len())?;
+/// If something is missing, or cannot be had or given up.
+pub fn prepare(config: Config, also_read: &[PathBuf]) -> Result<Prepared, ServeError> {
+    let shards = config.cores.cpus().len();
+    mx6_runtime::preflight(shards, needs(&config))?;
     let kernels = select_kernels(config.kernels)?;
     let dns = DnsConfig { stale: config.dns_stale, ..dns_config(&config.names, config.dns_timeout)? };
-    let shards = config.cores.cpus().len();
     check_folders(&config)?;
+    let notifier = Notifier::from_environment();
+    let sockets = sockets::open(&config, shards)?;
+    let log = open_log(&config)?;
+    // A key may be readable to root alone.
+    let snapshot = reload::first_snapshot(config);
+    let config = &snapshot.config;
+    forbid_new_privileges()?;
+    if let Some(user) = &config.user {
+        user.become_it()?;
+        // Root may use io_uring where its users may not.
+        mx6_runtime::probe_io_uring().map_err(Preflight::IoUring)?;
+    }
+    // Its folders are to belong to whom we run as.
     config.target.prepare().map_err(ServeError::Deliver)?;
-    let listeners = bind_all(&config, shards)?;
-    let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
-    let total = Total::of(counters.clone());
-    let mut recorders = Recorders::start(&config.log, &counters)?;
-    let cores = config.cores.clone();
-    if config.gate.directory.is_empty() {
-        mx6_telemetry::say!("warning: no --domain is given, every recipient will be refused");
+    if config.sandbox {
+        sandbox::enter(config, also_read)?;
     }
-    for (listener, _) in listeners.first().into_iter().flatten() {
-        mx6_telemetry::say!("listening on {}", listener.local_addr());
+    Ok(Prepared { snapshot, kernels, dns, notifier, sockets, log })
+}
+
+/// What executors will need beyond what this process shows now.
+fn needs(config: &Config) -> Needs {
+    Needs { drops_privileges: config.user.is_some(), is_relieved: config.handover.is_some() }
+}
+
+/// Opens the log. Created by root, it is given to whom we run as, who is to open it again after rotation.
+fn open_log(config: &Config) -> Result<OpenLog, ServeError> {
+    let new = match &config.log {
+        LogTarget::File(path) if !path.exists() => Some(path),
+        _ => None,
+    };
+    let log = config.log.open()?;
+    if let (Some(path), Some(user)) = (new, &config.user)
+        && let Err(error) = user.own(path)
+    {
+        mx6_telemetry::say!("{} stays root's: {error}", path.display());
     }
-    if let NameSource::Zone(path) = &config.names {
-        for line in what_to_try(&config, path).lines() {
+    Ok(log)
+}
+
+impl Prepared {
+    /// Runs the gate until `stop` is set and everything has drained. What `reload` reads meanwhile takes the place of the configuration.
+    ///
+    /// # Errors
+    /// If it cannot be started; if a shard dies, in which case the process must end.
+    pub fn serve(self, reload: Reload, stop: &StopFlag) -> Result<(), ServeError> {
+        let Prepared { snapshot, kernels, dns, notifier, sockets, log } = self;
+        let config = Arc::clone(&snapshot.config);
+        let shards = config.cores.cpus().len();
+        let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
+        let total = Total::of(counters.clone());
+        let mut recorders = Recorders::start(log, &counters)?;
+        let cores = config.cores.clone();
+        if config.gate.directory.is_empty() {
+            mx6_telemetry::say!("warning: no --domain is given, every recipient will be refused");
+        }
+        for line in &sockets.told {
             mx6_telemetry::say!("{line}");
         }
-    }
-
-    let dns_caches = Caches::new(&config.cache_octets.dns());
-    let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
-    let breaker = Breaker::new(&config);
-    // The key of the hash is drawn here, for this process alone.
-    let limit_table = Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new()));
-    let snapshots = Latest::new(Arc::new(reload::first_snapshot(config)));
-    start_reloading(reload, snapshots.clone(), stop.clone())?;
-    let process_id = unix_ms();
-    let parts = listeners.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
-        Some(ShardParts {
-            index,
-            snapshots: snapshots.clone(),
-            kernels,
-            dns: dns.clone(),
-            dns_caches: dns_caches.clone(),
-            auth_caches: auth_caches.clone(),
-            limits: Arc::clone(&limit_table),
-            listeners,
-            breaker: breaker.clone(),
-            counters,
-            recorder: recorders.take(index)?,
-            stop: stop.clone(),
-            process_id,
-        })
-    });
-    let parts: Arc<Mutex<Vec<ShardParts>>> = Arc::new(Mutex::new(parts.collect()));
-    let failures: Arc<Mutex<Vec<String>>> = Arc::default();
-    let shard_failures = Arc::clone(&failures);
-    let ended = mx6_runtime::run_shards(&cores, move |id| {
-        let parts = Arc::clone(&parts);
-        let failures = Arc::clone(&shard_failures);
-        async move {
-            let mine = {
-                let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
-                parts.iter().position(|parts| parts.index == id.index).map(|at| parts.swap_remove(at))
-            };
-            if let Some(mine) = mine
-                && let Err(reason) = Shard::run(mine).await
-            {
-                failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{id}: {reason}"));
+        if let NameSource::Zone(path) = &config.names {
+            for line in what_to_try(&config, path).lines() {
+                mx6_telemetry::say!("{line}");
             }
         }
-    });
-    if let Err(error) = recorders.close() {
-        mx6_telemetry::say!("the decision log was not written whole: {error}");
-    }
-    for line in [dkim_batch::occupancy(&total), admission::summary(&total), load::summary(&total)].into_iter().flatten()
-    {
-        mx6_telemetry::say!("{line}");
-    }
-    ended?;
-    match failures.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-        Some(failure) => Err(ServeError::Failed(failure)),
-        None => Ok(()),
+
+        let dns_caches = Caches::new(&config.cache_octets.dns());
+        let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+        let breaker = Breaker::new(&config);
+        // The key of the hash is drawn here, for this process alone.
+        let limit_table = Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new()));
+        let snapshots = Latest::new(Arc::new(snapshot));
+        start_reloading(reload, snapshots.clone(), notifier.clone(), stop.clone())?;
+        let process_id = unix_ms();
+        let heartbeats = Heartbeats::new(shards, mx6_runtime::now_ms());
+        let supervision = Supervision {
+            shards,
+            notifier,
+            heartbeats: heartbeats.clone(),
+            predecessor: sockets.predecessor,
+            door: sockets.door,
+            held: sockets.held,
+            stop: stop.clone(),
+        };
+        let supervisor = Supervisor::start(supervision).map_err(ServeError::Thread)?;
+        let parts =
+            sockets.shards.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
+                Some(ShardParts {
+                    index,
+                    snapshots: snapshots.clone(),
+                    kernels,
+                    dns: dns.clone(),
+                    dns_caches: dns_caches.clone(),
+                    auth_caches: auth_caches.clone(),
+                    limits: Arc::clone(&limit_table),
+                    listeners,
+                    breaker: breaker.clone(),
+                    counters,
+                    recorder: recorders.take(index)?,
+                    stop: stop.clone(),
+                    heartbeats: heartbeats.clone(),
+                    up: supervisor.up(),
+                    process_id,
+                })
+            });
+        let parts: Arc<Mutex<Vec<ShardParts>>> = Arc::new(Mutex::new(parts.collect()));
+        let failures: Arc<Mutex<Vec<String>>> = Arc::default();
+        let shard_failures = Arc::clone(&failures);
+        let ended = mx6_runtime::run_shards(&cores, move |id| {
+            let parts = Arc::clone(&parts);
+            let failures = Arc::clone(&shard_failures);
+            async move {
+                let mine = {
+                    let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+                    parts.iter().position(|parts| parts.index == id.index).map(|at| parts.swap_remove(at))
+                };
+                if let Some(mine) = mine
+                    && let Err(reason) = Shard::run(mine).await
+                {
+                    failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{id}: {reason}"));
+                }
+            }
+        });
+        if let Err(error) = recorders.close() {
+            mx6_telemetry::say!("the decision log was not written whole: {error}");
+        }
+        let totals = [dkim_batch::occupancy(&total), admission::summary(&total), load::summary(&total)];
+        for line in totals.into_iter().flatten() {
+            mx6_telemetry::say!("{line}");
+        }
+        ended?;
+        supervisor.join()?;
+        match failures.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            Some(failure) => Err(ServeError::Failed(failure)),
+            None => Ok(()),
+        }
     }
 }
 
-fn start_reloading(reload: Reload, snapshots: Latest<Snapshot>, stop: StopFlag) -> Result<(), ServeError> {
+fn start_reloading(
+    reload: Reload,
+    snapshots: Latest<Snapshot>,
+    notifier: Notifier,
+    stop: StopFlag,
+) -> Result<(), ServeError> {
     let thread = std::thread::Builder::new().name("mx6-reload".into());
-    let started = thread.spawn(move || reload::serve_requests(&reload, &snapshots, &stop));
-    started.map(drop).map_err(|error| ServeError::Failed(format!("a thread cannot be started: {error}")))
+    let started = thread.spawn(move || reload::serve_requests(&reload, &snapshots, &notifier, &stop));
+    started.map(drop).map_err(ServeError::Thread)
 }
 
 /// Selects kernels and says which. One that gives wrong answers is told: the machine or the compiler is broken, mail is not at risk.
@@ -204,24 +307,4 @@ fn what_to_try(config: &Config, zone: &Path) -> String {
         text += &format!("  ls {}   shows the mail that was accepted\n", path.join("new").display());
     }
     text + "decisions follow as JSON lines; Ctrl-C ends the gate\n"
-}
-
-/// For each shard a listener on each address: the kernel spreads connections over them (SO_REUSEPORT).
-fn bind_all(config: &Config, shards: usize) -> Result<Vec<Vec<(Listener, ListenerKind)>>, ServeError> {
-    let direct = config.listen.iter().map(|address| (*address, ListenerKind::Direct));
-    let proxied = config.proxy_listen.iter().map(|address| (*address, ListenerKind::Proxy));
-    let mut addresses: Vec<(SocketAddr, ListenerKind)> = direct.chain(proxied).collect();
-    let mut all = Vec::with_capacity(shards);
-    for _ in 0..shards {
-        let mut listeners = Vec::with_capacity(addresses.len());
-        for (address, kind) in &mut addresses {
-            let bound = Listener::bind(*address, limits::BACKLOG);
-            let listener = bound.map_err(|source| ServeError::Bind { address: *address, source })?;
-            // Port 0 was given a number by the first bind; the other shards share it.
-            *address = listener.local_addr();
-            listeners.push((listener, *kind));
-        }
-        all.push(listeners);
-    }
-    Ok(all)
 }

@@ -4,13 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
 use mx6_policy::limits::LimitTable;
-use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerCloser, SpareDescriptor, StopFlag};
+use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerHandle, SpareDescriptor, StopFlag};
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
@@ -19,6 +20,7 @@ use crate::breaker::Breaker;
 use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
 use crate::dkim_batch::DkimBatch;
+use crate::heartbeat::Heartbeats;
 use crate::limits;
 use crate::load::{self, Load};
 use crate::memory::MemoryBudget;
@@ -39,6 +41,9 @@ pub(crate) struct ShardParts {
     pub(crate) counters: Counters,
     pub(crate) recorder: Recorder,
     pub(crate) stop: StopFlag,
+    pub(crate) heartbeats: Heartbeats,
+    /// Told once connections are accepted.
+    pub(crate) up: Sender<()>,
     /// Distinguishes session ids of this process from those of others; the same on all shards.
     pub(crate) process_id: u64,
 }
@@ -61,6 +66,8 @@ pub(crate) struct Shard {
     stop: StopFlag,
     settings: RefCell<Rc<Settings>>,
     open: Cell<usize>,
+    /// Accept loops that have not ended.
+    accepting: Cell<usize>,
     delivering: Cell<usize>,
     failure: Cell<Option<String>>,
     sessions: Cell<u64>,
@@ -119,6 +126,7 @@ impl Shard {
             stop: parts.stop,
             settings: RefCell::new(Rc::new(Settings::new(&snapshot, None))),
             open: Cell::new(0),
+            accepting: Cell::new(listeners.len()),
             delivering: Cell::new(0),
             failure: Cell::new(None),
             sessions: Cell::new(0),
@@ -126,26 +134,28 @@ impl Shard {
         });
         mx6_runtime::spawn("next-hop limits", Rc::clone(&shard).follow_next_hop_limits());
         mx6_runtime::spawn("settings", Rc::clone(&shard).follow_snapshots(snapshots));
-        let queues = listeners.iter().map(|(listener, _)| listener.queue()).collect();
-        mx6_runtime::spawn("load", load::watch(Rc::clone(&shard), queues));
-        let closers: Vec<ListenerCloser> = listeners.iter().map(|(listener, _)| listener.closer()).collect();
+        let handles: Vec<ListenerHandle> = listeners.iter().map(|(listener, _)| listener.handle()).collect();
+        mx6_runtime::spawn("load", load::watch(Rc::clone(&shard), handles.clone()));
         for (listener, kind) in listeners {
             mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
         }
+        mx6_runtime::spawn("heartbeat", parts.heartbeats.keep(shard.index));
+        // Nobody listens only when the gate ends already.
+        let _ = parts.up.send(());
         shard.stop.stopped().await;
         shard.phases.enter(Phase::Draining);
-        for closer in closers {
-            closer.close();
+        for handle in handles {
+            handle.close();
         }
         shard.drain().await;
         shard.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Waits until the last connection has ended, within the drain timeout. Deliveries are not cut off: their own deadline bounds them.
+    /// Waits until the listeners' queues are empty and the last connection has ended, within the drain timeout. Deliveries are not cut off: their own deadline bounds them.
     /// Then says QUIT to the pooled next-hop connections.
     async fn drain(&self) {
         let deadline = Deadline::after(self.settings().config.drain_timeout);
-        while self.open.get() > 0 && !deadline.has_passed() {
+        while self.open.get() + self.accepting.get() > 0 && !deadline.has_passed() {
             mx6_runtime::sleep(DRAIN_POLL).await;
         }
         if self.open.get() > 0 {
@@ -228,13 +238,19 @@ fn lookups(parts: &ShardParts, config: &Config) -> Result<(MessageAuth, Dns), Bo
 }
 
 async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
+    accept_all(&shard, &listener, kind).await;
+    shard.accepting.set(shard.accepting.get() - 1);
+}
+
+/// Spawns a task for each connection, until accepting has ended.
+async fn accept_all(shard: &Rc<Shard>, listener: &Listener, kind: ListenerKind) {
     let mut spare = SpareDescriptor::take();
     let mut busy = Vec::new();
     admission::busy_reply(&shard.settings().config.hostname).write_to(&mut busy);
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                mx6_runtime::spawn("connection", connection::serve(Rc::clone(&shard), stream, peer, kind));
+                mx6_runtime::spawn("connection", connection::serve(Rc::clone(shard), stream, peer, kind));
             }
             Err(error) if mx6_runtime::accept_is_fatal(&error) => {
                 if !shard.stop.is_set() {

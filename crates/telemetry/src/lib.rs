@@ -22,4 +22,4 @@ pub use counters::{Counter, Counters, LANES, Total};
 pub use decision::{
     Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord,
 };
-pub use recorder::{LogError, LogTarget, Recorder, Recorders};
+pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};

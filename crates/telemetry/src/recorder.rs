@@ -2,13 +2,14 @@
 //!
 //! The shard writes the line itself: handing strings to another thread to be written and freed there costs more than writing them.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{Counter, Counters, Decision};
 
@@ -17,8 +18,48 @@ use crate::{Counter, Counters, Decision};
 pub enum LogTarget {
     /// Standard output.
     Stdout,
-    /// Appended to a file, which is created if absent.
+    /// Appended to a file, which is created if absent, and again when it was moved away or removed (log rotation).
     File(PathBuf),
+}
+
+impl LogTarget {
+    /// Opens it. Apart from [`Recorders::start`], because it may take rights that the process gives up before it starts a thread.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(&self) -> Result<OpenLog, LogError> {
+        match self {
+            LogTarget::Stdout => Ok(OpenLog { path: None, sink: Box::new(io::stdout()) }),
+            LogTarget::File(path) => {
+                let file = append_to(path).map_err(|source| LogError { path: path.clone(), source })?;
+                let at = FileAt {
+                    path: path.clone(),
+                    inode: inode(&file.metadata().map_err(|source| LogError { path: path.clone(), source })?),
+                };
+                Ok(OpenLog { path: Some(at), sink: Box::new(file) })
+            }
+        }
+    }
+}
+
+/// A log that is open.
+pub struct OpenLog {
+    path: Option<FileAt>,
+    sink: Box<dyn Write + Send>,
+}
+
+/// Which file was opened under a path.
+struct FileAt {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
+}
+
+fn inode(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// The log could not be opened.
@@ -52,26 +93,19 @@ struct Shared {
 }
 
 impl Recorders {
-    /// Opens the log and starts the writer for one ring per entry of `counters`.
+    /// Starts the writer for one ring per entry of `counters`.
     ///
     /// # Errors
-    /// If the log cannot be opened or the thread cannot be started.
-    pub fn start(target: &LogTarget, counters: &[Counters]) -> Result<Recorders, LogError> {
-        let (path, sink): (PathBuf, Box<dyn Write + Send>) = match target {
-            LogTarget::Stdout => ("stdout".into(), Box::new(io::stdout())),
-            LogTarget::File(path) => {
-                let open = File::options().append(true).create(true).open(path);
-                let file = open.map_err(|source| LogError { path: path.clone(), source })?;
-                (path.clone(), Box::new(file))
-            }
-        };
+    /// If the thread cannot be started.
+    pub fn start(log: OpenLog, counters: &[Counters]) -> Result<Recorders, LogError> {
+        let path = log.path.as_ref().map_or_else(|| "stdout".into(), |at| at.path.clone());
         let shared = Arc::new(Shared { asleep: AtomicBool::new(false), closing: AtomicBool::new(false) });
         let (producers, rings): (Vec<_>, Vec<_>) =
             counters.iter().map(|counters| (rtrb::RingBuffer::new(RING_OCTETS), counters.clone())).map(split).unzip();
         let thread_shared = Arc::clone(&shared);
         let writer = thread::Builder::new()
             .name("mx6-log".into())
-            .spawn(move || write_records(rings, Log::new(sink), &thread_shared))
+            .spawn(move || write_records(rings, Log::new(log), &thread_shared))
             .map_err(|source| LogError { path, source })?;
         let recorders = producers
             .into_iter()
@@ -162,6 +196,9 @@ fn write_records(mut rings: Vec<(rtrb::Consumer<u8>, Counters)>, mut log: Log, s
 /// counted, told once on standard error, and told in the log itself as soon as that can be written again.
 struct Log {
     sink: Box<dyn Write + Send>,
+    /// None for a sink that is no file.
+    at: Option<FileAt>,
+    looked_at: Instant,
     lines: Vec<u8>,
     /// Lines that could not be written.
     lost_writing: u64,
@@ -174,9 +211,20 @@ struct Log {
 }
 
 impl Log {
-    fn new(sink: Box<dyn Write + Send>) -> Log {
+    fn new(OpenLog { path: at, sink }: OpenLog) -> Log {
         let lines = Vec::with_capacity(BUFFER_OCTETS);
-        Log { sink, lines, lost_writing: 0, reported: (0, 0), torn: false, failing: false, first_error: None }
+        let looked_at = Instant::now();
+        Log {
+            sink,
+            at,
+            looked_at,
+            lines,
+            lost_writing: 0,
+            reported: (0, 0),
+            torn: false,
+            failing: false,
+            first_error: None,
+        }
     }
 
     /// Takes all lines that are in the ring, and writes each time enough have come together. Returns their octets.
@@ -215,6 +263,7 @@ impl Log {
         if self.lines.is_empty() {
             return;
         }
+        self.follow_rotation();
         if self.torn {
             self.lines.insert(0, b'\n');
         }
@@ -236,6 +285,28 @@ impl Log {
             Err(error) => self.went_wrong(written, error),
         }
         self.lines.clear();
+    }
+
+    /// Whoever rotates logs moves the file away: what stands under the path now is opened, or created. Nothing is lost meanwhile, the old
+    /// file takes what comes until then.
+    fn follow_rotation(&mut self) {
+        let Some(at) = &mut self.at else { return };
+        if self.looked_at.elapsed() < LOOK_PERIOD {
+            return;
+        }
+        self.looked_at = Instant::now();
+        if std::fs::metadata(&at.path).is_ok_and(|found| inode(&found) == at.inode) {
+            return;
+        }
+        match append_to(&at.path).and_then(|file| Ok((inode(&file.metadata()?), file))) {
+            Ok((inode, file)) => {
+                at.inode = inode;
+                self.sink = Box::new(file);
+                self.torn = false;
+            }
+            Err(error) if !self.failing => say!("{} cannot be opened again after rotation: {error}", at.path.display()),
+            Err(_) => {}
+        }
     }
 
     fn went_well(&mut self) {
@@ -266,6 +337,8 @@ const RING_OCTETS: usize = 8 << 20;
 const BUFFER_OCTETS: usize = 64 << 10;
 /// After a write the thread waits this long, so that under load one write carries many records.
 const GATHER_TIME: Duration = Duration::from_millis(5);
+/// How often the log's path is looked at, when there is something to write.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// How long `close` waits for the writer, in steps.
 const CLOSE_POLLS: u32 = 500;
 const CLOSE_POLL: Duration = Duration::from_millis(10);
@@ -322,7 +395,7 @@ mod tests {
         let written = std::sync::Arc::default();
         let disk =
             FullDisk { room: usize::MAX, written: Arc::clone(&written), repaired: Arc::new(AtomicBool::new(true)) };
-        let mut log = Log::new(Box::new(disk));
+        let mut log = Log::new(OpenLog { path: None, sink: Box::new(disk) });
         let (mut recorder, mut ring) = recorder_of(3 * BUFFER_OCTETS);
         let mut sent = Vec::new();
         for round in 0..40 {
@@ -345,7 +418,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("decisions.log");
         let counters = [Counters::default(), Counters::default()];
-        let mut recorders = Recorders::start(&LogTarget::File(path.clone()), &counters).unwrap();
+        let mut recorders = Recorders::start(LogTarget::File(path.clone()).open().unwrap(), &counters).unwrap();
         let mut first = recorders.take(0).unwrap();
         assert!(recorders.take(0).is_none());
         let mut second = recorders.take(1).unwrap();
@@ -397,7 +470,7 @@ mod tests {
         let written = std::sync::Arc::default();
         let repaired = Arc::new(AtomicBool::new(false));
         let disk = FullDisk { room: 1000, written: Arc::clone(&written), repaired: Arc::clone(&repaired) };
-        let mut log = Log::new(Box::new(disk));
+        let mut log = Log::new(OpenLog { path: None, sink: Box::new(disk) });
         let (mut recorder, mut ring) = recorder_of(1 << 16);
         for round in 0..20 {
             if round == 10 {
@@ -421,7 +494,27 @@ mod tests {
 
     #[test]
     fn a_log_that_cannot_be_opened() {
-        let error = Recorders::start(&LogTarget::File("/nonexistent/x".into()), &[]).err().unwrap();
+        let error = LogTarget::File("/nonexistent/x".into()).open().err().unwrap();
         assert!(error.to_string().contains("/nonexistent/x"), "{error}");
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
+        let mut log = Log::new(LogTarget::File(path.clone()).open().unwrap());
+        let mut write = |line: &str| {
+            log.lines.extend_from_slice(line.as_bytes());
+            log.looked_at -= LOOK_PERIOD;
+            log.flush();
+        };
+        write("first\n");
+        std::fs::rename(&path, &moved).unwrap();
+        write("second\n");
+        write("third\n");
+        std::fs::write(&path, "").unwrap();
+        write("fourth\n");
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "first\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "fourth\n");
     }
 }

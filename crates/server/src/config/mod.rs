@@ -22,6 +22,7 @@ pub use options::Options;
 
 use crate::dkim_batch::DkimBatchLimits;
 use crate::limits;
+use crate::privileges::RunAs;
 use crate::tls::{CertificateConnector, CertificateConnectorError, CertificateFiles};
 
 /// Everything that `serve` needs, checked.
@@ -81,6 +82,12 @@ pub struct Config {
     pub kernels: KernelChoice,
     /// After SIGTERM.
     pub drain_timeout: Duration,
+    /// Where listening sockets are handed over.
+    pub handover: Option<PathBuf>,
+    /// Whom to become, once everything is open.
+    pub user: Option<RunAs>,
+    /// Whether files that are not needed are put out of reach.
+    pub sandbox: bool,
 }
 
 /// Bounds of the shared caches, in octets.
@@ -116,6 +123,12 @@ impl CacheOctets {
 }
 
 impl Config {
+    /// Every file of certificates, keys and authorities.
+    pub(crate) fn certificate_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
+        own.chain(self.certificate_connectors.iter().filter_map(CertificateConnector::authorities))
+    }
+
     /// Takes from `running` what cannot change while the gate runs; names the options that would have.
     pub(crate) fn keep_what_is_fixed(&mut self, running: &Config) -> Vec<&'static str> {
         let mut kept = Vec::new();
@@ -144,6 +157,9 @@ impl Config {
             dkim_batch: "--dkim-batch-max or --dkim-batch-wait-us",
             log: "--log",
             kernels: "--kernels",
+            handover: "--handover",
+            user: "--user",
+            sandbox: "--sandbox",
         }
         kept
     }
@@ -267,6 +283,8 @@ impl Options {
         mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
         self.kernel_choice()?;
         self.cache_octets()?;
+        self.run_as()?;
+        self.is_sandboxed()?;
         self.dkim_batch().map(|_| ())
     }
 
@@ -278,7 +296,7 @@ impl Options {
         let hostname = self.checked_hostname()?;
         let listen = socket_addresses("--listen", &self.listen)?;
         let proxy_listen = socket_addresses("--proxy-listen", &self.proxy_listen)?;
-        if listen.is_empty() && proxy_listen.is_empty() {
+        if listen.is_empty() && proxy_listen.is_empty() && !mx6_runtime::activation_is_offered() {
             return Err(ConfigError::Missing { option: "--listen", remedy: "give an address, such as '[::]:25'" });
         }
         let proxy_from = networks("--proxy-from", &self.proxy_from)?;
@@ -321,6 +339,9 @@ impl Options {
             log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
             kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
+            handover: self.handover.clone(),
+            user: self.run_as()?,
+            sandbox: self.is_sandboxed()?,
             hostname,
         })
     }
@@ -494,6 +515,20 @@ impl Options {
             spf: mebibytes("--cache-spf", self.cache_spf, limits::CACHE_SPF_MIB_DEFAULT)?,
             dkim: mebibytes("--cache-dkim", self.cache_dkim, limits::CACHE_DKIM_MIB_DEFAULT)?,
         })
+    }
+
+    /// Whom to become.
+    fn run_as(&self) -> Result<Option<RunAs>, ConfigError> {
+        let parse = |text: &String| RunAs::parse(text).map_err(|why| ConfigError::invalid("--user", text, why));
+        self.user.as_ref().map(parse).transpose()
+    }
+
+    fn is_sandboxed(&self) -> Result<bool, ConfigError> {
+        match self.sandbox.as_deref() {
+            None | Some("on") => Ok(true),
+            Some("off") => Ok(false),
+            Some(other) => Err(ConfigError::invalid("--sandbox", other, "is not one of on, off")),
+        }
     }
 
     /// How DKIM work is gathered.

@@ -161,6 +161,20 @@ pub struct Options {
     /// How long transactions may take to finish after SIGTERM, in seconds [default: 60].
     #[arg(long, env = "MX6_DRAIN_TIMEOUT", value_name = "SECONDS")]
     pub drain_timeout: Option<u64>,
+
+    /// Unix socket where a gate hands its listening sockets over to the one that is started next with the same option, and then drains:
+    /// an upgrade that refuses nobody [default: none].
+    #[arg(long, env = "MX6_HANDOVER", value_name = "PATH")]
+    pub handover: Option<PathBuf>,
+
+    /// User to become once sockets and log are open, for a gate that is started as root [default: stay who we are].
+    #[arg(long, env = "MX6_USER", value_name = "NAME[:GROUP]")]
+    pub user: Option<String>,
+
+    /// `on`: files that the gate does not need cannot be reached any more once it runs (Landlock, where the kernel has it); `off`:
+    /// permissions alone decide [default: on].
+    #[arg(long, env = "MX6_SANDBOX", value_name = "on|off")]
+    pub sandbox: Option<String>,
 }
 
 impl Options {
@@ -210,6 +224,9 @@ impl Options {
             log: self.log.or(below.log),
             kernels: self.kernels.or(below.kernels),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
+            handover: self.handover.or(below.handover),
+            user: self.user.or(below.user),
+            sandbox: self.sandbox.or(below.sandbox),
         }
     }
 }
@@ -224,7 +241,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 35] = [
+pub(super) const KEYS: [&str; 38] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -260,4 +277,7 @@ pub(super) const KEYS: [&str; 35] = [
     "log",
     "kernels",
     "drain-timeout",
+    "handover",
+    "user",
+    "sandbox",
 ];

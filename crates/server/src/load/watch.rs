@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mx6_runtime::AcceptQueue;
+use mx6_runtime::ListenerHandle;
 use mx6_telemetry::Counter;
 
 use super::{Cause, Change, Level, Machine, Measured, Sample, shed_by_cause};
@@ -10,7 +10,7 @@ use crate::limits;
 use crate::shard::Shard;
 
 /// Looks at the shard for as long as it lives.
-pub(crate) async fn watch(shard: Rc<Shard>, queues: Vec<AcceptQueue>) {
+pub(crate) async fn watch(shard: Rc<Shard>, queues: Vec<ListenerHandle>) {
     let mut watch =
         Watch { queues, machine: Machine::default(), lags_ms: [0; LAGS], episode: Episode::begin(&shard, 0) };
     let mut before_ms = mx6_runtime::now_ms();
@@ -23,7 +23,7 @@ pub(crate) async fn watch(shard: Rc<Shard>, queues: Vec<AcceptQueue>) {
 }
 
 struct Watch {
-    queues: Vec<AcceptQueue>,
+    queues: Vec<ListenerHandle>,
     machine: Machine,
     lags_ms: [u64; LAGS],
     episode: Episode,
@@ -55,7 +55,7 @@ impl Watch {
 
     fn sample(&self, shard: &Shard) -> Sample {
         Cause::ALL.map(|cause| match cause {
-            Cause::Backlog => self.queues.iter().filter_map(AcceptQueue::permille).max().unwrap_or(0),
+            Cause::Backlog => self.queues.iter().filter_map(ListenerHandle::backlog_permille).max().unwrap_or(0),
             // What lasts: a machine that was suspended, or a single long turn, is late once.
             Cause::Lag => self.lags_ms.iter().min().map_or(0, |lag_ms| u32::try_from(*lag_ms).unwrap_or(u32::MAX)),
             Cause::Memory => shard.memory.used_permille(),
