@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType};
@@ -13,6 +14,7 @@ use mx6_runtime::run_local;
 use support::*;
 
 type Script = fn(&Query) -> Act;
+type Addresses = Lookup<Arc<[Ipv4Addr]>>;
 
 fn truncated(query: &Query) -> Act {
     let mut message = query.empty();
@@ -20,7 +22,7 @@ fn truncated(query: &Query) -> Act {
     Act::Answer(message)
 }
 
-fn found(last: u8) -> Lookup<std::sync::Arc<[Ipv4Addr]>> {
+fn found(last: u8) -> Addresses {
     Lookup::Found([Ipv4Addr::new(192, 0, 2, last)].into())
 }
 
@@ -30,7 +32,7 @@ fn message(act: Act) -> Message {
 }
 
 /// The script's own server answers a question for A records.
-fn check(rows: &[(&str, Script, Lookup<std::sync::Arc<[Ipv4Addr]>>)]) {
+fn check(rows: &[(&str, Script, Addresses)]) {
     for (what, script, expected) in rows {
         let server = Server::start(*script);
         run_local(|| async {
@@ -81,7 +83,7 @@ fn cut_with_records(query: &Query) -> Act {
 
 #[test]
 fn octets_that_are_no_answer() {
-    const MALFORMED: Lookup<std::sync::Arc<[Ipv4Addr]>> = Lookup::Failed(Failure::Malformed);
+    const MALFORMED: Addresses = Lookup::Failed(Failure::Malformed);
     let rows: &[(&str, Script, _)] = &[
         // Without an id it cannot be told from a stray datagram.
         ("nothing at all", |_| Act::Raw(Vec::new(), false), Lookup::Failed(Failure::Timeout)),

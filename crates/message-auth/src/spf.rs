@@ -1,8 +1,9 @@
 //! SPF of one transaction (RFC 7208): drives the pure evaluator of `mx6-spf` over our DNS caches.
 //!
 //! The evaluator is run from the start with what is known so far. What it still needs is looked up concurrently, and
-//! as soon as an answer comes it is run again. A result that holds for others too is kept (`spf_results`). Answers that are in a cache are given to it at once, so that a warm
-//! evaluation is one run and suspends nowhere. No name is looked up twice in one evaluation.
+//! as soon as an answer comes it is run again. Answers that are in a cache are given to it at once, so that a warm
+//! evaluation is one run and suspends nowhere. No name is looked up twice in one evaluation. A result that holds for
+//! others too is kept (`spf_results`).
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
