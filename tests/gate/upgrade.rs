@@ -37,7 +37,9 @@ impl Load<'_> {
     fn delivered(&self, id: &str) -> bool {
         let mut smtp = Client::connect(self.to);
         let mut reply = smtp.reply();
-        for command in ["EHLO mail.pass.example", "MAIL FROM:<alice@pass.example>", "RCPT TO:<bob@open.example>", "DATA"] {
+        for command in
+            ["EHLO mail.pass.example", "MAIL FROM:<alice@pass.example>", "RCPT TO:<bob@open.example>", "DATA"]
+        {
             if reply.starts_with("421 4.3.2 ") {
                 return false;
             }
@@ -59,7 +61,14 @@ fn under_load(to: SocketAddr, next_hop: &NextHop, change: impl FnOnce(&dyn Fn())
     let (is_over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let load = Load { to, is_over: &is_over, sent: &sent };
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|client| scope.spawn({ let load = &load; move || load.send(client) })).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                scope.spawn({
+                    let load = &load;
+                    move || load.send(client)
+                })
+            })
+            .collect();
         let some_more = || {
             let so_far = sent.load(Ordering::SeqCst);
             until("more mail, or a client that failed", || {
@@ -156,7 +165,9 @@ fn addresses_that_come_and_go() {
     let new = setup(&next_hop, &door);
     // Another port on IPv4; the PROXY listener's address takes SMTP from clients themselves.
     let free = crate::harness::free_port();
-    let new = new.listening(["[::1]:0".parse().unwrap(), SocketAddr::new(v4.ip(), free), proxy]).args(&["--listen", &proxy.to_string()]);
+    let new = new
+        .listening(["[::1]:0".parse().unwrap(), SocketAddr::new(v4.ip(), free), proxy])
+        .args(&["--listen", &proxy.to_string()]);
     let new = new.start();
     assert_eq!((new.v6, new.v4.port()), (old.v6, free));
     assert_relieved(old);

@@ -156,7 +156,7 @@ fn serve(config: Option<PathBuf>, options: Options) -> Result<(), Failure> {
     let gate = mx6_server::prepare(options, config.as_slice()).map_err(failed)?;
     let stop = StopFlag::new();
     stop_on_signals(stop.clone()).map_err(|error| failure(EX_OSERR)(error.into()))?;
-    gate.serve(&stop).map_err(failed)
+    mx6_server::serve(gate, &stop).map_err(failed)
 }
 
 /// SIGTERM and SIGINT drain; a second one ends the process at once. SIGHUP is for a reload that is not there yet: it is told, and the gate

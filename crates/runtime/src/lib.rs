@@ -34,7 +34,9 @@ mod time;
 
 pub use blocking::{Answer, Answered, BLOCKING_THREADS_MAX, answer, begin_blocking, blocking, blocking_queued};
 pub use cores::{Cores, CoresError};
-pub use descriptors::{Activated, MESSAGE_DESCRIPTORS_MAX, MessageListener, MessageSocket, activated, activation_is_offered};
+pub use descriptors::{
+    Activated, MESSAGE_DESCRIPTORS_MAX, MessageListener, MessageSocket, activated, activation_is_offered,
+};
 pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, UdpConnection};
 pub use listener::{Listener, ListenerHandle, accept_is_fatal, accept_is_starved};
 pub use preflight::{IoUringRefusal, Needs, Preflight, preflight, probe_io_uring};

@@ -11,8 +11,8 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use mx6_runtime::{
-    Cores, Deadline, Listener, Needs, ShardError, StopFlag, Stream, accept_is_fatal, blocking, deadline, end_of_turn, now_ms,
-    panics, preflight, run_local, run_shards, sleep, spawn, timeout,
+    Cores, Deadline, Listener, Needs, ShardError, StopFlag, Stream, accept_is_fatal, blocking, deadline, end_of_turn,
+    now_ms, panics, preflight, run_local, run_shards, sleep, spawn, timeout,
 };
 
 fn loopback() -> SocketAddr {

@@ -38,7 +38,9 @@ pub enum HandoverError {
         source: io::Error,
     },
     /// Somebody else's process answers there.
-    #[error("--handover: the process that listens there belongs to user {uid}, neither root nor this user: choose a path that only they can write to")]
+    #[error(
+        "--handover: the process that listens there belongs to user {uid}, neither root nor this user: choose a path that only they can write to"
+    )]
     Stranger {
         /// Whose.
         uid: u32,
@@ -131,7 +133,10 @@ fn read_sockets(
             continue;
         }
         let known = line.split_once(' ').and_then(|(kind, origin)| {
-            Some((ListenerKind::named(kind)?, [Origin::Bound, Origin::Activated].into_iter().find(|o| o.word() == origin)?))
+            Some((
+                ListenerKind::named(kind)?,
+                [Origin::Bound, Origin::Activated].into_iter().find(|o| o.word() == origin)?,
+            ))
         });
         let Some((kind, origin)) = known else { return Err(format!("sends a socket of unknown kind {line:?}")) };
         let number = sockets.len();
@@ -178,15 +183,15 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 continue;
             }
         };
-        held.iter().for_each(|held| held.handle.leave_queue(true));
+        // From the first descriptor that is sent, the successor may serve what waits.
+        leave_queues(held, |_| true);
         if stop.is_set() {
             // We drain already; whoever knocks must serve by himself, and does when we hang up.
-            return held.iter().for_each(|held| held.handle.leave_queue(held.origin == Origin::Activated));
+            return leave_queues(held, |_| false);
         }
         match hand_over(&successor, door, held) {
             Ok(taken) => {
-                let is_taken = |number: usize, held: &Held| taken.contains(&number) || held.origin == Origin::Activated;
-                held.iter().enumerate().for_each(|(number, held)| held.handle.leave_queue(is_taken(number, held)));
+                leave_queues(held, |number| taken.contains(&number));
                 mx6_telemetry::say!("a successor serves {} of {} sockets, this gate drains", taken.len(), held.len());
                 stop.set();
                 if let Err(error) = successor.send(&message("drains"), &[]) {
@@ -195,15 +200,26 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 return;
             }
             Err(error) => {
-                held.iter().for_each(|held| held.handle.leave_queue(held.origin == Origin::Activated));
+                leave_queues(held, |_| false);
                 mx6_telemetry::say!("--handover: the successor did not begin to serve, this gate goes on: {error}");
             }
         }
     }
 }
 
+/// Says of each socket whether the successor serves what waits there; if not, the service manager may.
+fn leave_queues(held: &[Held], is_taken: impl Fn(usize) -> bool) {
+    for (number, held) in held.iter().enumerate() {
+        held.handle.leave_queue(is_taken(number) || held.origin == Origin::Activated);
+    }
+}
+
 /// The predecessor's part. Returns the numbers of the sockets that the successor serves.
-fn hand_over(successor: &MessageSocket, door: &MessageListener, held: &[Held]) -> Result<Vec<usize>, Box<dyn std::error::Error>> {
+fn hand_over(
+    successor: &MessageSocket,
+    door: &MessageListener,
+    held: &[Held],
+) -> Result<Vec<usize>, Box<dyn std::error::Error>> {
     expect_own(successor)?;
     expect(successor, ANSWER_TIME, "take")?;
     let mut lines = vec!["door".to_owned()];

@@ -1,6 +1,6 @@
 //! One shard a core: accept, drive sessions, batch, drain; and the configuration that says with what.
 //!
-//! The flow of a message: [`prepare`] opens sockets, [`Prepared::serve`] starts the shards; a shard accepts connections, each driven by one task that moves
+//! The flow of a message: [`prepare`] opens sockets, [`serve`](serve()) starts the shards; a shard accepts connections, each driven by one task that moves
 //! octets between socket and session and answers the session's questions: from the gate (policy), from lookups that belong to the shard
 //! (message-auth over dns), and from delivery. [`explain`](explain()) asks the same questions about a message in a file.
 #![forbid(unsafe_code)]
@@ -43,4 +43,4 @@ pub use mx6_runtime::StopFlag;
 pub use notify::Notifier;
 pub use privileges::{PrivilegeError, RunAs};
 pub use sandbox::SandboxError;
-pub use serve::{Prepared, ServeError, prepare};
+pub use serve::{Prepared, ServeError, prepare, serve};

@@ -19,10 +19,14 @@ pub struct RunAs {
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// Only root can become somebody else.
-    #[error("--user {0}: only root can change the user; start as root, or as {0} without --user (AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit)")]
+    #[error(
+        "--user {0}: only root can change the user; start as root, or as {0} without --user (AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit)"
+    )]
     NotRoot(String),
     /// The kernel refuses a step.
-    #[error("--user {name}: {step} failed: {source}; a container or a unit may lack CAP_SETUID and CAP_SETGID (CapabilityBoundingSet=)")]
+    #[error(
+        "--user {name}: {step} failed: {source}; a container or a unit may lack CAP_SETUID and CAP_SETGID (CapabilityBoundingSet=)"
+    )]
     Refused {
         /// The user.
         name: String,
@@ -53,7 +57,9 @@ impl RunAs {
         let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
         let failed = |error: nix::Error| format!("cannot be looked up: {error}");
         let user = User::from_name(name).map_err(failed)?;
-        let user = user.ok_or_else(|| format!("there is no user {name:?}; create it: useradd --system --shell /usr/sbin/nologin {name}"))?;
+        let user = user.ok_or_else(|| {
+            format!("there is no user {name:?}; create it: useradd --system --shell /usr/sbin/nologin {name}")
+        })?;
         let gid = match group {
             None => user.gid,
             Some(group) => {

@@ -166,97 +166,97 @@ fn open_log(config: &Config) -> Result<OpenLog, ServeError> {
 }
 
 impl Prepared {
-    /// Tells the service manager of a reload.
+    /// The service manager, to be told of reloads.
     #[must_use]
     pub fn notifier(&self) -> Notifier {
         self.notifier.clone()
     }
+}
 
-    /// Runs the gate until `stop` is set and everything has drained.
-    ///
-    /// # Errors
-    /// If it cannot be started; if a shard dies, in which case the process must end.
-    pub fn serve(self, stop: &StopFlag) -> Result<(), ServeError> {
-        let Prepared { config, kernels, dns, notifier, sockets, log } = self;
-        let shards = config.cores.cpus().len();
-        let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
-        let total = Total::of(counters.clone());
-        let mut recorders = Recorders::start(log, &counters)?;
-        let cores = config.cores.clone();
-        if config.gate.directory.is_empty() {
-            mx6_telemetry::say!("warning: no --domain is given, every recipient will be refused");
-        }
-        for line in &sockets.told {
+/// Runs the gate until `stop` is set and everything has drained.
+///
+/// # Errors
+/// If it cannot be started; if a shard dies, in which case the process must end.
+pub fn serve(prepared: Prepared, stop: &StopFlag) -> Result<(), ServeError> {
+    let Prepared { config, kernels, dns, notifier, sockets, log } = prepared;
+    let shards = config.cores.cpus().len();
+    let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
+    let total = Total::of(counters.clone());
+    let mut recorders = Recorders::start(log, &counters)?;
+    let cores = config.cores.clone();
+    if config.gate.directory.is_empty() {
+        mx6_telemetry::say!("warning: no --domain is given, every recipient will be refused");
+    }
+    for line in &sockets.told {
+        mx6_telemetry::say!("{line}");
+    }
+    if let NameSource::Zone(path) = &config.names {
+        for line in what_to_try(&config, path).lines() {
             mx6_telemetry::say!("{line}");
         }
-        if let NameSource::Zone(path) = &config.names {
-            for line in what_to_try(&config, path).lines() {
-                mx6_telemetry::say!("{line}");
-            }
-        }
+    }
 
-        let dns_caches = Caches::new(&config.cache_octets.dns());
-        let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
-        let config = Arc::new(config);
-        let process_id = unix_ms();
-        let heartbeats = Heartbeats::new(shards, mx6_runtime::now_ms());
-        let supervision = Supervision {
-            shards,
-            notifier,
-            heartbeats: heartbeats.clone(),
-            predecessor: sockets.predecessor,
-            door: sockets.door,
-            held: sockets.held,
+    let dns_caches = Caches::new(&config.cache_octets.dns());
+    let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+    let config = Arc::new(config);
+    let process_id = unix_ms();
+    let heartbeats = Heartbeats::new(shards, mx6_runtime::now_ms());
+    let supervision = Supervision {
+        shards,
+        notifier,
+        heartbeats: heartbeats.clone(),
+        predecessor: sockets.predecessor,
+        door: sockets.door,
+        held: sockets.held,
+        stop: stop.clone(),
+    };
+    let supervisor = Supervisor::start(supervision).map_err(ServeError::Thread)?;
+    let parts = sockets.shards.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
+        Some(ShardParts {
+            index,
+            config: Arc::clone(&config),
+            kernels,
+            dns: dns.clone(),
+            dns_caches: dns_caches.clone(),
+            auth_caches: auth_caches.clone(),
+            listeners,
+            counters,
+            recorder: recorders.take(index)?,
             stop: stop.clone(),
-        };
-        let supervisor = Supervisor::start(supervision).map_err(ServeError::Thread)?;
-        let parts = sockets.shards.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
-            Some(ShardParts {
-                index,
-                config: Arc::clone(&config),
-                kernels,
-                dns: dns.clone(),
-                dns_caches: dns_caches.clone(),
-                auth_caches: auth_caches.clone(),
-                listeners,
-                counters,
-                recorder: recorders.take(index)?,
-                stop: stop.clone(),
-                heartbeats: heartbeats.clone(),
-                up: supervisor.up(),
-                process_id,
-            })
-        });
-        let parts: Arc<Mutex<Vec<ShardParts>>> = Arc::new(Mutex::new(parts.collect()));
-        let failures: Arc<Mutex<Vec<String>>> = Arc::default();
-        let shard_failures = Arc::clone(&failures);
-        let ended = mx6_runtime::run_shards(&cores, move |id| {
-            let parts = Arc::clone(&parts);
-            let failures = Arc::clone(&shard_failures);
-            async move {
-                let mine = {
-                    let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
-                    parts.iter().position(|parts| parts.index == id.index).map(|at| parts.swap_remove(at))
-                };
-                if let Some(mine) = mine
-                    && let Err(reason) = Shard::run(mine).await
-                {
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{id}: {reason}"));
-                }
+            heartbeats: heartbeats.clone(),
+            up: supervisor.up(),
+            process_id,
+        })
+    });
+    let parts: Arc<Mutex<Vec<ShardParts>>> = Arc::new(Mutex::new(parts.collect()));
+    let failures: Arc<Mutex<Vec<String>>> = Arc::default();
+    let shard_failures = Arc::clone(&failures);
+    let ended = mx6_runtime::run_shards(&cores, move |id| {
+        let parts = Arc::clone(&parts);
+        let failures = Arc::clone(&shard_failures);
+        async move {
+            let mine = {
+                let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+                parts.iter().position(|parts| parts.index == id.index).map(|at| parts.swap_remove(at))
+            };
+            if let Some(mine) = mine
+                && let Err(reason) = Shard::run(mine).await
+            {
+                failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{id}: {reason}"));
             }
-        });
-        if let Err(error) = recorders.close() {
-            mx6_telemetry::say!("the decision log was not written whole: {error}");
         }
-        if let Some(line) = dkim_batch::occupancy(&total) {
-            mx6_telemetry::say!("{line}");
-        }
-        ended?;
-        supervisor.join()?;
-        match failures.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            Some(failure) => Err(ServeError::Failed(failure)),
-            None => Ok(()),
-        }
+    });
+    if let Err(error) = recorders.close() {
+        mx6_telemetry::say!("the decision log was not written whole: {error}");
+    }
+    if let Some(line) = dkim_batch::occupancy(&total) {
+        mx6_telemetry::say!("{line}");
+    }
+    ended?;
+    supervisor.join()?;
+    match failures.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+        Some(failure) => Err(ServeError::Failed(failure)),
+        None => Ok(()),
     }
 }
 

@@ -119,17 +119,25 @@ pub(crate) fn open(config: &Config, shards: usize) -> Result<Sockets, ServeError
         inherited.extend(estate.sockets);
         (predecessor, door) = (Some(estate.predecessor), Some(estate.door));
     }
-    let mut sockets =
-        Sockets { shards: (0..shards).map(|_| Vec::new()).collect(), held: Vec::new(), told: Vec::new(), predecessor: None, door };
+    let mut sockets = Sockets {
+        shards: (0..shards).map(|_| Vec::new()).collect(),
+        held: Vec::new(),
+        told: Vec::new(),
+        predecessor: None,
+        door,
+    };
     let mut taken = Vec::new();
     let direct = config.listen.iter().map(|address| (*address, ListenerKind::Direct));
     let proxied = config.proxy_listen.iter().map(|address| (*address, ListenerKind::Proxy));
     for (address, kind) in direct.chain(proxied) {
-        let first = inherited.iter().find(|socket| socket.serves(address, kind)).map(|first| first.listener.local_addr());
+        let first =
+            inherited.iter().find(|socket| socket.serves(address, kind)).map(|first| first.listener.local_addr());
         sockets.serve(first.unwrap_or(address), kind, &mut inherited, &mut taken)?;
     }
     // What the service manager gave is to be served, whatever the configuration names besides.
-    while let Some(socket) = inherited.iter().find(|socket| socket.origin == Origin::Activated && socket.number.is_none()) {
+    while let Some(socket) =
+        inherited.iter().find(|socket| socket.origin == Origin::Activated && socket.number.is_none())
+    {
         let (address, kind) = (socket.listener.local_addr(), socket.kind);
         sockets.serve(address, kind, &mut inherited, &mut taken)?;
     }
@@ -181,8 +189,8 @@ impl Sockets {
         }
         let from = match (inherited, origin) {
             (0, _) => String::new(),
-            (_, Origin::Bound) => format!(" ({inherited} sockets of the gate before)"),
-            (_, Origin::Activated) => format!(" ({inherited} sockets of the service manager)"),
+            (_, Origin::Bound) => format!(" (sockets of the gate before: {inherited})"),
+            (_, Origin::Activated) => format!(" (sockets of the service manager: {inherited})"),
         };
         self.told.push(format!("listening on {address}{from}"));
         self.spread(listeners, kind, origin)
@@ -198,7 +206,8 @@ impl Sockets {
         }
         for shard in listeners.len()..shards {
             let shared = &listeners[shard % listeners.len()];
-            let listener = shared.share().map_err(|source| ServeError::Bind { address: shared.local_addr(), source })?;
+            let listener =
+                shared.share().map_err(|source| ServeError::Bind { address: shared.local_addr(), source })?;
             self.shards[shard].push((listener, kind));
         }
         for (number, listener) in listeners.into_iter().enumerate() {

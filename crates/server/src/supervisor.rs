@@ -38,9 +38,8 @@ impl Supervisor {
     /// If it cannot be started.
     pub(crate) fn start(supervision: Supervision) -> std::io::Result<Supervisor> {
         let (up, shards_up) = channel();
-        let thread = std::thread::Builder::new()
-            .name("mx6-supervisor".into())
-            .spawn(move || supervision.run(&shards_up))?;
+        let thread =
+            std::thread::Builder::new().name("mx6-supervisor".into()).spawn(move || supervision.run(&shards_up))?;
         Ok(Supervisor { up, thread })
     }
 

@@ -32,7 +32,10 @@ impl LogTarget {
             LogTarget::Stdout => Ok(OpenLog { path: None, sink: Box::new(io::stdout()) }),
             LogTarget::File(path) => {
                 let file = append_to(path).map_err(|source| LogError { path: path.clone(), source })?;
-                let at = FileAt { path: path.clone(), inode: inode(&file.metadata().map_err(|source| LogError { path: path.clone(), source })?) };
+                let at = FileAt {
+                    path: path.clone(),
+                    inode: inode(&file.metadata().map_err(|source| LogError { path: path.clone(), source })?),
+                };
                 Ok(OpenLog { path: Some(at), sink: Box::new(file) })
             }
         }
@@ -211,7 +214,17 @@ impl Log {
     fn new(OpenLog { path: at, sink }: OpenLog) -> Log {
         let lines = Vec::with_capacity(BUFFER_OCTETS);
         let looked_at = Instant::now();
-        Log { sink, at, looked_at, lines, lost_writing: 0, reported: (0, 0), torn: false, failing: false, first_error: None }
+        Log {
+            sink,
+            at,
+            looked_at,
+            lines,
+            lost_writing: 0,
+            reported: (0, 0),
+            torn: false,
+            failing: false,
+            first_error: None,
+        }
     }
 
     /// Takes all lines that are in the ring, and writes each time enough have come together. Returns their octets.
