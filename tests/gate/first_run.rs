@@ -26,8 +26,8 @@ pub fn loadgen() -> PathBuf {
 fn fresh_folder() -> tempfile::TempDir {
     let dir = tempfile::Builder::new().prefix("mx6-first-run-").tempdir().unwrap();
     std::fs::create_dir(dir.path().join("examples")).unwrap();
-    for file in files::files(&workspace().join("examples")) {
-        std::fs::copy(&file, dir.path().join("examples").join(file.file_name().unwrap())).unwrap();
+    for file in files::files(&workspace().join("examples")).iter().filter(|file| file.is_file()) {
+        std::fs::copy(file, dir.path().join("examples").join(file.file_name().unwrap())).unwrap();
     }
     dir
 }

@@ -7,10 +7,12 @@ use rustix::process::Signal;
 use crate::harness::files;
 use crate::harness::gate::{Gate, Setup};
 use crate::harness::message::plain;
+use crate::harness::namespace::Namespace;
 use crate::harness::next_hop::NextHop;
+use crate::harness::process::{run, succeed};
 use crate::harness::smtp::Client;
-use crate::harness::until;
 use crate::harness::zone::PASS;
+use crate::harness::{is_root, skip, until};
 
 #[test]
 fn idle_sessions_get_421_and_transactions_are_finished() {
@@ -68,6 +70,74 @@ fn what_waits_in_the_queue_hears_421() {
     }
     assert!(gate.process.wait().success());
 }
+
+/// A client that is far away has sent its SYN and not yet the ACK when the gate is told to end: it is still taken, and answered.
+#[test]
+fn a_handshake_under_way_is_finished() {
+    if !is_root() {
+        return skip("only root can make a network");
+    }
+    let namespace = match Namespace::new(&[]) {
+        Ok(namespace) => namespace,
+        Err(why) => return skip(&why),
+    };
+    if run(namespace.command("ip").args(["tuntap", "add", "dev", "far0", "mode", "tun"])).code != Some(0) {
+        return skip("this kernel has no tun");
+    }
+    succeed(namespace.command("ip").args(["address", "add", "10.9.0.1/24", "dev", "far0"]));
+    succeed(namespace.command("ip").args(["link", "set", "far0", "up"]));
+    let wrapper = namespace.wrapper();
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let mut gate = Setup::new().under(&wrapper).args(&["--listen", "10.9.0.1:25"]).start();
+    let pid = gate.process.id().to_string();
+    let told = succeed(namespace.command("/usr/bin/python3").args(["-c", FAR_CLIENT, &pid]));
+    assert!(told.starts_with("220 "), "{told}");
+    assert!(gate.process.wait().success());
+}
+
+/// A TCP client behind a tun device: SYN, SYN-ACK; SIGTERM to the gate; a tenth of a second later, as over a long way, ACK. Prints what
+/// comes then: the first octets, or RST.
+const FAR_CLIENT: &str = r#"
+import fcntl, os, signal, socket, struct, sys, time
+tun = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"far0", 0x1001))
+us, gate = socket.inet_aton("10.9.0.2"), socket.inet_aton("10.9.0.1")
+
+def checksum(octets):
+    total = sum(struct.unpack("!%dH" % (len(octets) // 2), octets))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+def send(flags, seq, ack):
+    def tcp(check):
+        return struct.pack("!HHIIBBHHH", 40000, 25, seq, ack, 0x50, flags, 64240, check, 0)
+    def ip(check):
+        return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, check, us, gate)
+    pseudo = us + gate + struct.pack("!BBH", 0, 6, 20)
+    os.write(tun, ip(checksum(ip(0))) + tcp(checksum(pseudo + tcp(0))))
+
+def receive():
+    while True:
+        packet = os.read(tun, 2048)
+        if packet[0] == 0x45 and packet[9] == 6:
+            segment = packet[20:]
+            return struct.unpack("!I", segment[4:8])[0], segment[13], segment[(segment[12] >> 4) * 4 :]
+
+signal.alarm(30)
+send(0x02, 1000, 0)
+seq, flags, _ = receive()
+assert flags == 0x12, flags
+os.kill(int(sys.argv[1]), signal.SIGTERM)
+time.sleep(0.1)
+send(0x10, 1001, seq + 1)
+octets = b""
+while not octets:
+    _, flags, octets = receive()
+    if flags & 0x04:
+        octets = b"RST"
+print(octets.decode())
+"#;
 
 /// Every decision is on record when the gate has ended.
 #[test]

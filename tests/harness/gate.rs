@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -24,6 +25,7 @@ pub struct Setup {
     listen: [SocketAddr; 3],
     cores: usize,
     log: PathBuf,
+    stdin: Stdio,
 }
 
 impl Setup {
@@ -38,6 +40,7 @@ impl Setup {
             wrapper: Vec::new(),
             listen: [(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into(), (PROXY_ADDRESS, 0).into()],
             cores: shards(),
+            stdin: Stdio::null(),
             log: dir.path().join("decisions.jsonl"),
             dir,
         };
@@ -105,14 +108,22 @@ impl Setup {
         self
     }
 
+    /// A listening socket that the gate finds as a service manager leaves it, under that name.
+    pub fn activated(mut self, socket: OwnedFd, name: &str) -> Setup {
+        let script = format!("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec \"$@\" 3<&0 </dev/null");
+        self.stdin = socket.into();
+        self.under(&["sh", "-c", &script, "sh"])
+    }
+
     /// A folder that lives as long as the gate.
     pub fn dir(&self) -> PathBuf {
         self.dir.path().to_owned()
     }
 
     /// Starts the gate and waits until it listens.
-    pub fn start(self) -> Gate {
-        let process = Process::start(&mut self.command());
+    pub fn start(mut self) -> Gate {
+        let stdin = std::mem::replace(&mut self.stdin, Stdio::null());
+        let process = Process::start_with(&mut self.command(), stdin);
         self.ready(process)
     }
 

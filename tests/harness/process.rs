@@ -18,8 +18,13 @@ pub struct Process {
 impl Process {
     /// Starts `command` without standard input.
     pub fn start(command: &mut Command) -> Process {
+        Process::start_with(command, Stdio::null())
+    }
+
+    /// Starts `command` with that standard input.
+    pub fn start_with(command: &mut Command, stdin: Stdio) -> Process {
         let name = command.get_program().to_string_lossy().into_owned();
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let command = command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let stderr = Lines::collect(child.stderr.take().unwrap());
         Process { name, child, stderr }

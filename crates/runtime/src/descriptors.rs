@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd, retry_on_intr};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
@@ -104,7 +104,7 @@ impl MessageListener {
     /// # Errors
     /// The kernel's.
     pub fn accept(&self) -> io::Result<MessageSocket> {
-        Ok(MessageSocket(self.0.accept()?.0))
+        Ok(MessageSocket(uninterrupted(|| self.0.accept())?.0))
     }
 }
 
@@ -125,7 +125,8 @@ impl MessageSocket {
     /// `NotFound`, `ConnectionRefused` when nobody does; the kernel's.
     pub fn connect(path: &Path) -> io::Result<MessageSocket> {
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-        socket.connect(&SockAddr::unix(path)?)?;
+        let address = SockAddr::unix(path)?;
+        uninterrupted(|| socket.connect(&address))?;
         Ok(MessageSocket(socket))
     }
 
@@ -149,7 +150,8 @@ impl MessageSocket {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
         }
         let flags = SendFlags::NOSIGNAL;
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(message.as_bytes())], &mut control, flags)?;
+        let text = [IoSlice::new(message.as_bytes())];
+        retry_on_intr(|| rustix::net::sendmsg(&self.0, &text, &mut control, flags))?;
         Ok(())
     }
 
@@ -163,7 +165,8 @@ impl MessageSocket {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let received = rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut control, flags)?;
+        let mut parts = [IoSliceMut::new(&mut text)];
+        let received = retry_on_intr(|| rustix::net::recvmsg(&self.0, &mut parts, &mut control, flags))?;
         let mut fds = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(passed) = message {
@@ -177,6 +180,17 @@ impl MessageSocket {
         match std::str::from_utf8(&text[..received.bytes]) {
             Ok(text) if !cut => Ok(Some((text.to_owned(), fds))),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a message that fits")),
+        }
+    }
+}
+
+/// Again, as long as a signal comes between: the kernel sends one to a thread for what its rings have to do, even for the ring of a probe
+/// that was closed a moment ago.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

@@ -183,15 +183,15 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 continue;
             }
         };
-        held.iter().for_each(|held| held.handle.leave_queue(true));
+        // From the first descriptor that is sent, the successor may serve what waits.
+        leave_queues(held, |_| true);
         if stop.is_set() {
             // We drain already; whoever knocks must serve by himself, and does when we hang up.
-            return held.iter().for_each(|held| held.handle.leave_queue(held.origin == Origin::Activated));
+            return leave_queues(held, |_| false);
         }
         match hand_over(&successor, door, held) {
             Ok(taken) => {
-                let is_taken = |number: usize, held: &Held| taken.contains(&number) || held.origin == Origin::Activated;
-                held.iter().enumerate().for_each(|(number, held)| held.handle.leave_queue(is_taken(number, held)));
+                leave_queues(held, |number| taken.contains(&number));
                 mx6_telemetry::say!("a successor serves {} of {} sockets, this gate drains", taken.len(), held.len());
                 stop.set();
                 if let Err(error) = successor.send(&message("drains"), &[]) {
@@ -200,10 +200,17 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 return;
             }
             Err(error) => {
-                held.iter().for_each(|held| held.handle.leave_queue(held.origin == Origin::Activated));
+                leave_queues(held, |_| false);
                 mx6_telemetry::say!("--handover: the successor did not begin to serve, this gate goes on: {error}");
             }
         }
+    }
+}
+
+/// Says of each socket whether the successor serves what waits there; if not, the service manager may.
+fn leave_queues(held: &[Held], is_taken: impl Fn(usize) -> bool) {
+    for (number, held) in held.iter().enumerate() {
+        held.handle.leave_queue(is_taken(number) || held.origin == Origin::Activated);
     }
 }
 

@@ -1,7 +1,7 @@
 //! One shard a core: accept, drive sessions, batch, drain; and the configuration that says with what.
 //!
-//! The flow of a message: [`prepare`] opens sockets, [`Prepared::serve`] starts the shards; a shard accepts connections, each driven by one task that moves
-//! octets between socket and session and answers the session's questions: from the gate (policy), from lookups that belong to the shard
+//! The flow of a message: [`prepare`] opens sockets, [`Prepared::serve`] starts the shards; a shard accepts connections, each driven by one
+//! task that moves octets between socket and session and answers the session's questions: from the gate (policy), from lookups that belong to the shard
 //! (message-auth over dns), and from delivery. [`explain`](explain()) asks the same questions about a message in a file.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -88,6 +88,8 @@ pub const END_OF_DATA_TIMEOUT: Duration = Duration::from_secs(300);
 pub const CLIENT_STALL_MS: u64 = 2_000;
 /// After SIGTERM.
 pub const DRAIN_TIMEOUT_S_DEFAULT: u64 = 60;
+/// From the end of accepting to the 421 for sessions without a transaction: some round trips for those who have just come.
+pub const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// What is left after the drain timeout gets this long to hear its 421.
 pub const CUT_OFF_TIME: Duration = Duration::from_secs(2);
 /// How often the sizes that the next hops take are asked again.

@@ -83,3 +83,38 @@ impl Notifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said() {
+        let (manager, socket) = UnixDatagram::pair().unwrap();
+        let notifier = Notifier { socket: Some(Arc::new(socket)), watchdog: None };
+        let told = || {
+            let mut buffer = [0; 500];
+            let octets = manager.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..octets].to_vec()).unwrap()
+        };
+        notifier.reloading();
+        let (first, second) = (told(), {
+            notifier.reloading();
+            told()
+        });
+        let us = |text: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).unwrap();
+            line.parse().unwrap()
+        };
+        assert!(
+            first.starts_with("RELOADING=1\n") && us(&first) > 0 && us(&first) <= us(&second),
+            "{first:?} {second:?}"
+        );
+        notifier.ready("2 domains");
+        assert_eq!(told(), "READY=1\nSTATUS=2 domains\n");
+        // Without a manager, or with one that has gone, nothing happens.
+        drop(manager);
+        notifier.alive();
+        Notifier::default().alive();
+    }
+}

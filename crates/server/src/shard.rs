@@ -143,12 +143,21 @@ impl Shard {
         // Nobody listens only when the gate ends already.
         let _ = parts.up.send(());
         shard.stop.stopped().await;
-        shard.phases.enter(Phase::Draining);
         for handle in handles {
             handle.close();
         }
+        shard.settle().await;
+        shard.phases.enter(Phase::Draining);
         shard.drain().await;
         shard.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// A client that was greeted a moment ago is about to say MAIL: it gets the time to, before sessions without a transaction are ended.
+    async fn settle(&self) {
+        let deadline = Deadline::after(limits::SETTLE_TIME);
+        while self.open.get() + self.accepting.get() > 0 && !deadline.has_passed() {
+            mx6_runtime::sleep(DRAIN_POLL).await;
+        }
     }
 
     /// Waits until the listeners' queues are empty and the last connection has ended, within the drain timeout. Deliveries are not cut off: their own deadline bounds them.

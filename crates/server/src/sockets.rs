@@ -189,8 +189,8 @@ impl Sockets {
         }
         let from = match (inherited, origin) {
             (0, _) => String::new(),
-            (_, Origin::Bound) => format!(" ({inherited} sockets of the gate before)"),
-            (_, Origin::Activated) => format!(" ({inherited} sockets of the service manager)"),
+            (_, Origin::Bound) => format!(" (sockets of the gate before: {inherited})"),
+            (_, Origin::Activated) => format!(" (sockets of the service manager: {inherited})"),
         };
         self.told.push(format!("listening on {address}{from}"));
         self.spread(listeners, kind, origin)

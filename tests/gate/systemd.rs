@@ -1,0 +1,153 @@
+//! What a service manager does: sockets that it opened, readiness, the watchdog, and the units in `examples/systemd`.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::harness::files;
+use crate::harness::gate::{Setup, binary};
+use crate::harness::message::plain;
+use crate::harness::process::{Process, run};
+use crate::harness::smtp::{Client, proxy_v1};
+use crate::harness::zone::PASS;
+use crate::harness::{PATIENCE, free_port, skip, until};
+
+/// One socket for two shards: both serve it, and the manager keeps what waits there from one run to the next.
+#[test]
+fn a_socket_that_outlives_the_gate() {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for run in 0..3 {
+        let mut gate = Setup::new().activated(socket.try_clone().unwrap().into(), "smtp").start();
+        let told = format!("listening on {address} (sockets of the service manager: 1)");
+        assert!(gate.process.stderr().iter().any(|line| line.ends_with(&told)), "{:#?}", gate.process.stderr());
+        for mut client in waiting.drain(..).chain((0..20).map(|_| Client::connect(address))) {
+            client.hello("mail.pass.example");
+            let message = plain("alice@pass.example", &format!("run-{run}"));
+            let reply = client.transaction("alice@pass.example", "bob@open.example", &message);
+            assert!(reply.starts_with("250 "), "{reply:?}");
+        }
+        assert_eq!(files::new_in(&gate.maildir()).len(), if run == 0 { 20 } else { 40 });
+        gate.process.signal(Signal::TERM);
+        assert!(gate.process.wait().success());
+        waiting.extend((0..20).map(|_| Client::connect(address)));
+    }
+}
+
+/// A successor by `--handover` takes it as well, and leaves it to the manager at its end.
+#[test]
+fn a_socket_of_the_manager_is_handed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let door = dir.path().join("door").display().to_string();
+    let socket = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 3), 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    let setup = || Setup::new().args(&["--handover", &door]);
+    let mut old = setup().activated(socket.try_clone().unwrap().into(), "smtp").start();
+    let new = setup().args(&["--listen", &address.to_string()]).start();
+    assert!(old.process.wait().success());
+    Client::connect(address).hello("mail.pass.example");
+    new.stop();
+    let mut waiting = Client::connect(address);
+    let _third = Setup::new().activated(socket.into(), "smtp").start();
+    waiting.hello("mail.pass.example");
+}
+
+/// The real tool: the gate is started by the first connection, and the names of the sockets say their kind.
+#[test]
+fn started_by_the_first_connection() {
+    if run(Command::new("systemd-socket-activate").arg("--version")).code != Some(0) {
+        return skip("no systemd-socket-activate");
+    }
+    let [smtp, proxy] = [0, 1].map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+    let (at_smtp, at_proxy) = (smtp.to_string(), proxy.to_string());
+    let setup = Setup::new();
+    let setup = setup.under(&["systemd-socket-activate", "-l", &at_smtp, "-l", &at_proxy, "--fdname=smtp:proxy"]);
+    let mut process = Process::start(&mut setup.command());
+    until("the tool to listen", || TcpStream::connect(proxy).ok());
+    process.until_stderr("the gate", |lines| lines.iter().any(|line| line.contains("service manager")).then_some(()));
+    let mut direct = Client::connect(smtp);
+    direct.hello("mail.pass.example");
+    let mut proxied = Client::connect(proxy);
+    proxied.send(proxy_v1(PASS));
+    proxied.hello("mail.pass.example");
+    let reply = proxied.transaction("alice@pass.example", "bob@open.example", &plain("alice@pass.example", "proxied"));
+    assert!(reply.starts_with("250 "), "{reply:?}");
+    process.signal(Signal::TERM);
+    assert!(process.wait().success());
+}
+
+#[test]
+fn sockets_that_cannot_be_used() {
+    let check = |setup: Setup, stdin: std::os::fd::OwnedFd, part: &str| {
+        let mut process = Process::start_with(&mut setup.command(), stdin.into());
+        assert_eq!(process.wait().code(), Some(78));
+        until("the reason", || process.stderr().join("\n").contains(part).then_some(()));
+    };
+    let datagram = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let setup = |words: &str| Setup::new().under(&["sh", "-c", &format!("{words} exec \"$@\" 3<&0 </dev/null"), "sh"]);
+    check(setup("LISTEN_PID=$$ LISTEN_FDS=1"), datagram.try_clone().unwrap().into(), "not a listening TCP socket");
+    check(setup("LISTEN_PID=$$ LISTEN_FDS=40"), datagram.into(), "is not open");
+}
+
+/// READY when every shard is up, WATCHDOG while they move, STOPPING at the end and nothing after it.
+#[test]
+fn the_manager_is_told() {
+    for is_abstract in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let (socket, name) = if is_abstract {
+            use std::os::linux::net::SocketAddrExt;
+            let name = format!("mx6-test-{}", std::process::id());
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+            (UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}"))
+        } else {
+            (UnixDatagram::bind(&path).unwrap(), path.display().to_string())
+        };
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let told = || {
+            let mut buffer = [0; 500];
+            let octets = socket.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..octets].to_vec()).unwrap()
+        };
+        let (socket_variable, interval) = (format!("NOTIFY_SOCKET={name}"), "WATCHDOG_USEC=200000");
+        let mut gate = Setup::new().under(&["env", &socket_variable, interval]).start();
+        let ready = told();
+        assert!(ready.starts_with("READY=1\nSTATUS="), "{ready:?}");
+        Client::connect(gate.v4).hello("mail.pass.example");
+        for _ in 0..3 {
+            assert_eq!(told(), "WATCHDOG=1\n");
+        }
+        gate.process.signal(Signal::TERM);
+        let mut last = told();
+        while last == "WATCHDOG=1\n" {
+            last = told();
+        }
+        assert!(last.starts_with("STOPPING=1\nSTATUS="), "{last:?}");
+        assert!(gate.process.wait().success());
+        socket.set_nonblocking(true).unwrap();
+        assert!(socket.recv(&mut [0; 500]).is_err());
+    }
+}
+
+/// The example units are what systemd understands.
+#[test]
+fn example_units() {
+    if run(Command::new("systemd-analyze").arg("--version")).code != Some(0) {
+        return skip("no systemd-analyze");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/systemd");
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no", "--recursive-errors=no"]);
+    for name in ["mx6.service", "mx6.socket", "mx6-proxy.socket"] {
+        let unit = files::read(&examples.join(name)).replace("/usr/local/bin/mx6", &binary().display().to_string());
+        std::fs::write(dir.path().join(name), unit).unwrap();
+        verify.arg(dir.path().join(name));
+    }
+    let ended = run(&mut verify);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:#?}");
+}
