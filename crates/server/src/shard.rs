@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use mx6_delivery::Delivery;
+use mx6_delivery::{Delivery, Offers};
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
@@ -59,6 +59,8 @@ pub(crate) struct Shard {
     stop: StopFlag,
     config: Arc<Config>,
     session_config: RefCell<Arc<SessionConfig>>,
+    /// Of the offers that `session_config` was made from.
+    offers_generation: Cell<u64>,
     open: Cell<usize>,
     delivering: Cell<usize>,
     failure: Cell<Option<String>>,
@@ -97,13 +99,13 @@ impl Shard {
         })?;
         let listeners = parts.listeners;
         let config = parts.config;
+        let delivery = Delivery::new(&config.target, mx6_delivery::DeliveryConfig::new(&config.hostname));
         let shard = Rc::new(Shard {
             index: parts.index,
             gate: Rc::new(config.gate.clone()),
             connectors: config.connectors.clone(),
             proxy_from: config.proxy_from.clone(),
             auth,
-            delivery: Delivery::new(&config.target, mx6_delivery::DeliveryConfig::new(&config.hostname)),
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
             memory: MemoryBudget::new(config.memory_octets),
             spill_dir: config.spill_dir.as_path().into(),
@@ -112,7 +114,9 @@ impl Shard {
             phases: Phases::default(),
             buffers: Buffers::default(),
             stop: parts.stop,
-            session_config: RefCell::new(Arc::new(session_config(&config, None))),
+            session_config: RefCell::new(Arc::new(session_config(&config, delivery.offers()))),
+            offers_generation: Cell::new(delivery.offers_generation()),
+            delivery,
             config,
             open: Cell::new(0),
             delivering: Cell::new(0),
@@ -120,7 +124,9 @@ impl Shard {
             sessions: Cell::new(0),
             process_id: parts.process_id,
         });
-        mx6_runtime::spawn("next-hop limits", Rc::clone(&shard).follow_next_hop_limits());
+        // The first sessions should be offered what the next hops take. One that does not answer is not waited for.
+        let has_looked = mx6_runtime::timeout(limits::NEXT_HOP_FIRST_LOOK, shard.delivery.probe()).await.is_some();
+        mx6_runtime::spawn("next-hop offers", Rc::clone(&shard).follow_next_hops(has_looked));
         let closers: Vec<ListenerCloser> = listeners.iter().map(|(listener, _)| listener.closer()).collect();
         for (listener, kind) in listeners {
             mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
@@ -175,17 +181,23 @@ impl Shard {
         format!("{:x}-{:x}-{number:x}", self.process_id, self.index)
     }
 
-    /// The limits that a new session offers.
+    /// What a new session offers: made anew as soon as a next hop has said that it takes something else than before.
     pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
+        let generation = self.delivery.offers_generation();
+        if self.offers_generation.replace(generation) != generation {
+            *self.session_config.borrow_mut() = Arc::new(session_config(&self.config, self.delivery.offers()));
+        }
         Arc::clone(&self.session_config.borrow())
     }
 
-    /// SIZE is offered as the smallest that the next hops take, less our fields: learned at the start and again from time to time.
-    async fn follow_next_hop_limits(self: Rc<Self>) {
+    /// Every new connection to a next hop tells what it takes; this one asks also while there is no mail.
+    async fn follow_next_hops(self: Rc<Self>, mut has_looked: bool) {
         loop {
-            let next_hops_take = self.delivery.learn_limits().await;
-            *self.session_config.borrow_mut() = Arc::new(session_config(&self.config, next_hops_take));
-            mx6_runtime::sleep(limits::NEXT_HOP_LIMITS_PERIOD).await;
+            if has_looked {
+                mx6_runtime::sleep(limits::NEXT_HOP_LIMITS_PERIOD).await;
+            }
+            self.delivery.probe().await;
+            has_looked = true;
         }
     }
 }
@@ -200,8 +212,9 @@ fn lookups(parts: &ShardParts) -> Result<MessageAuth, Box<dyn std::error::Error>
     Ok(MessageAuth::new(dns, parts.auth_caches.clone(), config)?)
 }
 
-fn session_config(config: &Config, next_hops_take: Option<u64>) -> SessionConfig {
-    let relayed = next_hops_take.map(|octets| octets.saturating_sub(mx6_delivery::ADDED_OCTETS_ALLOWANCE));
+/// SIZE is offered as the smallest that the next hops take, less our fields.
+fn session_config(config: &Config, offers: Offers) -> SessionConfig {
+    let relayed = offers.size_max.map(|octets| octets.saturating_sub(mx6_delivery::ADDED_OCTETS_ALLOWANCE));
     // 0 would mean no limit at all.
     let size_limit = relayed.map_or(config.size_limit, |relayed| relayed.clamp(1, config.size_limit));
     SessionConfig { hostname: config.hostname.clone(), size_limit, ..SessionConfig::default() }

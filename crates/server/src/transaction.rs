@@ -67,7 +67,8 @@ impl Transaction {
             }
         };
         let spf = start_spf(shard, peer, identity);
-        let delivery = shard.delivery.begin(Sender { reverse_path: text.clone(), size, body_8bit });
+        let delivery =
+            shard.delivery.begin(Sender { reverse_path: text.clone(), size, body_8bit, ..Sender::default() });
         Ok(Transaction {
             shard: Rc::clone(shard),
             reverse_path: text,
@@ -135,7 +136,7 @@ impl Transaction {
 
     async fn relay_recipient(&mut self, peer: &Peer, mut recipient: Recipient) -> Answer {
         let started_ms = mx6_runtime::now_ms();
-        let outcome = self.delivery.rcpt(&recipient.forward_path).await;
+        let outcome = self.delivery.rcpt(&recipient.forward_path, None, None).await;
         recipient.relay_ms = mx6_runtime::now_ms() - started_ms;
         self.released = false;
         if outcome.reply().is_positive() {
