@@ -21,6 +21,12 @@ pub struct SessionConfig {
     pub refused_recipients_max: u32,
     /// Octets of the header section of a message, its blank line included.
     pub header_octets_max: usize,
+    /// Whether 8BITMIME is offered (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// Whether SMTPUTF8 is offered (RFC 6531, which wants 8BITMIME with it).
+    pub smtp_utf8: bool,
+    /// Whether DSN is offered (RFC 3461).
+    pub dsn: bool,
     /// Whether clients may go on inside TLS.
     pub starttls: StartTls,
     /// Milliseconds from a reply to the end of the next command line (RFC 5321 §4.5.3.2.7).
@@ -39,6 +45,9 @@ impl Default for SessionConfig {
             bad_commands_max: limits::BAD_COMMANDS_MAX,
             refused_recipients_max: limits::REFUSED_RECIPIENTS_MAX,
             header_octets_max: limits::HEADER_OCTETS_MAX,
+            eight_bit_mime: true,
+            smtp_utf8: false,
+            dsn: false,
             starttls: StartTls::default(),
             command_timeout_ms: limits::COMMAND_TIMEOUT_MS,
             data_block_timeout_ms: limits::DATA_BLOCK_TIMEOUT_MS,
