@@ -9,6 +9,7 @@ mod commands;
 mod dkim;
 mod dns_cache;
 mod frame;
+mod limits;
 #[path = "../../crates/dkim/tests/common/mail_auth_records.rs"]
 mod mail_auth_records;
 mod policy;
@@ -18,12 +19,14 @@ mod sha256;
 mod signatures;
 mod signed_mail;
 mod spf;
+mod spf_results;
 
 criterion::criterion_main!(
     frame::benches,
     commands::benches,
     session::benches,
     spf::benches,
+    spf_results::benches,
     dkim::benches,
     canonicalization::benches,
     body_hash::benches,
@@ -31,4 +34,5 @@ criterion::criterion_main!(
     signatures::benches,
     dns_cache::benches,
     policy::benches,
+    limits::benches,
 );

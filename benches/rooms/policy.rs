@@ -17,7 +17,7 @@ fn gate() -> Gate {
         directory.insert(&format!("domain-{at}.example"), DomainMode::Accept).expect("a good name");
     }
     directory.insert("v4only.example", DomainMode::Reject).expect("a good name");
-    Gate { directory, mode: Mode::Enforce, ptr: PtrMode::Exists }
+    Gate { directory, mode: Mode::Enforce, ptr: PtrMode::Exists, one_domain: false }
 }
 
 fn iprev() -> Iprev {

@@ -31,7 +31,7 @@ fn drive(config: &Arc<SessionConfig>, input: &[u8]) -> usize {
             Step::Octets(slice) => octets += slice.len(),
             Step::Output => session.output_written(session.output().len()),
             Step::Notice(_) => {}
-            Step::NeedInput | Step::Close => return octets,
+            Step::NeedInput | Step::Close | Step::StartTls => return octets,
         }
     }
 }

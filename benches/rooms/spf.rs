@@ -16,9 +16,10 @@ use mx6_spf::{Answer, Answers, Evaluation, Identity, Query, Request, SpfResult, 
 use crate::mail_auth_records::{Records, ready};
 use crate::settings;
 
-type Zone = &'static [(&'static str, &'static str)];
+pub(crate) type Zone = &'static [(&'static str, &'static str)];
 
-const CASES: [(&str, Zone); 3] = [
+/// What is published, from little to much.
+pub(crate) const CASES: [(&str, Zone); 3] = [
     ("ip6", &[("sender.example", "v=spf1 ip6:2001:db8::/32 -all")]),
     (
         "three includes",

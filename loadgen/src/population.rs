@@ -103,6 +103,12 @@ impl Population {
         Source { class, index: u32::try_from(index).unwrap_or(u32::MAX) }
     }
 
+    /// The one whose turn it is; after the last comes the first again.
+    pub(crate) fn source_in_turn(&self, class: Class, turn: u64) -> Source {
+        let index = turn % self.sources_of(class).max(1);
+        Source { class, index: u32::try_from(index).unwrap_or(u32::MAX) }
+    }
+
     /// A sender domain by its popularity.
     pub(crate) fn draw_domain(&self, rng: &mut fastrand::Rng) -> u64 {
         self.zipf.draw(rng)
@@ -286,6 +292,18 @@ pub(crate) mod tests {
     pub(crate) fn population(args: &[&str]) -> Population {
         let line = Line::try_parse_from(["test"].iter().chain(args)).unwrap();
         Population::new(&line.options).unwrap()
+    }
+
+    #[test]
+    fn every_source_has_its_turn() {
+        let population = population(&["--sources", "1000", "--mix", "no-ptr=100", "--prefix", "2000::/12"]);
+        let addresses = |turns: std::ops::Range<u64>| -> std::collections::HashSet<Ipv6Addr> {
+            turns.map(|turn| population.address(population.source_in_turn(Class::NoPtr, turn))).collect()
+        };
+        let once = addresses(0..1_000);
+        assert_eq!((once.len(), addresses(0..3_000)), (1_000, once.clone()));
+        let networks: std::collections::HashSet<u128> = once.iter().map(|address| address.to_bits() >> 80).collect();
+        assert_eq!(networks.len(), 1_000, "each in a /48 of its own");
     }
 
     #[test]

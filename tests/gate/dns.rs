@@ -38,6 +38,12 @@ fn server(told: &[(&str, u16, Answer)]) -> DnsServer {
     DnsServer::start(&all)
 }
 
+/// PTR data of these labels.
+fn wire_name(labels: &[&[u8]]) -> Answer {
+    let labels = labels.iter().flat_map(|label| [&[u8::try_from(label.len()).unwrap()], *label].concat());
+    Answer::Records(vec![labels.chain([0]).collect()])
+}
+
 /// What the PTR lookup says, and the reply to RCPT.
 #[test]
 fn answers_to_the_ptr_question() {
@@ -47,6 +53,13 @@ fn answers_to_the_ptr_question() {
         (ptr("nodot"), NO_PTR_REPLY),
         (ptr("5.2.0.0.ip6.arpa"), NO_PTR_REPLY),
         (Answer::Records(Vec::new()), NO_PTR_REPLY),
+        // Names of octets that no host name has; a dot inside a label is none between two.
+        (wire_name(&[b"mail\r\n250 ok", b"example"]), NO_PTR_REPLY),
+        (wire_name(&[b"nul\0", b"example"]), NO_PTR_REPLY),
+        (wire_name(&[b"a b;c", b"example"]), NO_PTR_REPLY),
+        (wire_name(&[b"mail.example"]), NO_PTR_REPLY),
+        (wire_name(&[&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[b'd'; 61]]), STORED),
+        (wire_name(&[&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[0; 61]]), NO_PTR_REPLY),
         (Answer::ServFail, PTR_FAILED),
         (Answer::Refused, PTR_FAILED),
         (Answer::Silence, PTR_FAILED),

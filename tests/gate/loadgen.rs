@@ -83,3 +83,41 @@ fn failing_dns_makes_only_temporary_refusals() {
     let temporary: u64 = replies(&measurement).filter(|reply| reply["reply"] == "451 4.4.3").map(count).sum();
     assert!(temporary > 0, "{measurement:#}");
 }
+
+/// Many more sources than the limits can remember: the gate does not grow. `PERFORMANCE.md` has the same with a million.
+#[test]
+fn memory_is_flat_under_rotation_of_sources() {
+    const SOURCES: &str = "30000";
+    let zone = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let limits = ["address", "64", "56", "48"].map(|scope| format!("--limit={scope}.connections=1000/1d"));
+    let caches = ["--cache-ptr", "1", "--cache-spf", "1", "--cache-dkim", "1", "--limit-table", "1"];
+    let args: Vec<&str> = limits.iter().map(String::as_str).chain(caches).collect();
+    let mut gate = Setup::new().dns_servers(&[zone]).args(&args).start();
+    let rotate = |sources| {
+        let mut command = Command::new(loadgen());
+        command.args(["run", "--proxy", "--target", &gate.proxy.to_string(), "--with-zone", &zone.to_string()]);
+        command.args(["--closed", "16", "--mix", "no-ptr=100", "--prefix", "2000::/12", "--pool", "1", "--quiet"]);
+        command.args(["--sources", SOURCES, "--sources-in-turn", "--messages", sources]);
+        let ended = run(&mut command);
+        assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
+        resident_octets(gate.process.id())
+    };
+    // Until the buffers and caches are what they will be.
+    let before = rotate("5000");
+    let after = rotate(SOURCES);
+    assert!(after < before + (4 << 20), "{before} octets resident after 5,000 sources, {after} after {SOURCES}");
+    gate.process.signal(rustix::process::Signal::TERM);
+    assert!(gate.process.wait().success());
+    let told = gate.process.until_stderr("the sum", |lines| {
+        lines.iter().find_map(|line| line.split("budgets forgotten: ").nth(1)).map(str::to_owned)
+    });
+    // Four for each source, of which a table of a MiB holds 25,568.
+    let forgotten: u64 = told.split(',').next().unwrap().parse().unwrap();
+    assert!(forgotten > 4 * 30_000 - 25_568, "{told}");
+}
+
+fn resident_octets(process_id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}

@@ -7,15 +7,19 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod breaker;
 mod clients;
 mod commands;
 mod decisions;
 mod dns;
 mod durability;
 mod explain;
+mod extensions;
 mod first_run;
 mod haproxy;
 mod hostile;
+mod limits;
+mod load;
 mod loadgen;
 mod maildir;
 mod message_auth;

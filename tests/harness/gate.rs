@@ -21,6 +21,7 @@ pub struct Setup {
     deliver: Vec<String>,
     args: Vec<String>,
     wrapper: Vec<String>,
+    shards: usize,
 }
 
 impl Setup {
@@ -33,6 +34,7 @@ impl Setup {
             deliver: vec![format!("maildir:{}", dir.path().join("mail").display())],
             args: Vec::new(),
             wrapper: Vec::new(),
+            shards: shards(),
             dir,
         };
         setup.zone(&zone::quickstart())
@@ -70,6 +72,12 @@ impl Setup {
         self
     }
 
+    /// Another number of shards.
+    pub fn shards(mut self, shards: usize) -> Setup {
+        self.shards = shards;
+        self
+    }
+
     /// A program that executes the gate (`prlimit`, `strace -D`, `nsenter`): the process id must become the gate's.
     pub fn under(mut self, wrapper: &[&str]) -> Setup {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
@@ -92,7 +100,7 @@ impl Setup {
         let mut words = self.wrapper.clone();
         words.push(binary().display().to_string());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["serve", "--hostname", "mx.example", "--cores", &shards().to_string()]);
+        command.args(&words[1..]).args(["serve", "--hostname", "mx.example", "--cores", &self.shards.to_string()]);
         command.args(["--listen", "[::1]:0", "--listen", "127.0.0.1:0"]);
         command.args(["--proxy-listen", "127.0.0.2:0", "--proxy-from", "127.0.0.0/8"]).args(&self.dns);
         command.args(self.domains.iter().flat_map(|domain| ["--domain", domain]));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::dns_server::{PTR, ask};
@@ -15,13 +16,18 @@ use super::{free_port, until};
 pub struct Unbound {
     /// Where it listens.
     pub address: SocketAddr,
-    _process: Process,
-    _dir: TempDir,
+    process: Process,
+    dir: TempDir,
 }
 
 impl Unbound {
     /// Serves a zone file in which each `$ORIGIN` begins a zone of its own. Nothing else exists.
     pub fn start(zone: &str) -> Unbound {
+        Unbound::start_with(zone, &[])
+    }
+
+    /// As [`Unbound::start`]; questions about what lies at or below the `stubs` go to those servers.
+    pub fn start_with(zone: &str, stubs: &[(&str, SocketAddr)]) -> Unbound {
         let dir = tempfile::Builder::new().prefix("mx6-unbound-").tempdir().unwrap();
         let port = free_port();
         let mut config = format!(
@@ -45,15 +51,42 @@ impl Unbound {
             let options = "for-upstream: yes\n for-downstream: no\n fallback-enabled: no";
             writeln!(config, "auth-zone:\n name: \"{origin}\"\n zonefile: \"{}\"\n {options}", file.display()).unwrap();
         }
-        let file = dir.path().join("unbound.conf");
-        std::fs::write(&file, config).unwrap();
-        let process = Process::start(Command::new("unbound").arg("-d").arg("-c").arg(file));
+        for (origin, server) in stubs {
+            let server = format!("{}@{}", server.ip(), server.port());
+            writeln!(config, "stub-zone:\n name: \"{origin}\"\n stub-addr: {server}").unwrap();
+        }
+        std::fs::write(dir.path().join("unbound.conf"), config).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        until("unbound to answer", || {
-            ask(address, &reverse_name(PASS), PTR).filter(|(rcode, answers)| *rcode == 0 && *answers == 1)
-        });
-        Unbound { address, _process: process, _dir: dir }
+        Unbound { address, process: running(&dir, address), dir }
     }
+
+    /// It answers nothing any more, and refuses nothing either.
+    pub fn halt(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// After [`Unbound::halt`].
+    pub fn go_on(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// After [`Unbound::kill`], on the same port.
+    pub fn restart(&mut self) {
+        self.process = running(&self.dir, self.address);
+    }
+}
+
+fn running(dir: &TempDir, address: SocketAddr) -> Process {
+    let process = Process::start(Command::new("unbound").arg("-d").arg("-c").arg(dir.path().join("unbound.conf")));
+    until("unbound to answer", || {
+        ask(address, &reverse_name(PASS), PTR).filter(|(rcode, answers)| *rcode == 0 && *answers == 1)
+    });
+    process
 }
 
 /// The zones of a zone file: origin and text. Records of an origin that comes twice are put together.

@@ -23,6 +23,7 @@ const RSA_512: &str = include_str!("keys/rsa512.txt");
 const RSA_1023: &str = include_str!("keys/rsa1023.txt");
 const RSA_1024: &str = include_str!("keys/rsa1024.txt");
 const RSA_4098: &str = include_str!("keys/rsa4098.txt");
+const RSA_8192: &str = include_str!("keys/rsa8192.txt");
 const P256: &str = include_str!("keys/p256.txt");
 
 #[rustfmt::skip]
@@ -101,6 +102,8 @@ const SIZE: &[Row] = &[
     ("1023 bits", &[KeyTooShort], |c| c.record(&format!("p={RSA_1023}"))),
     ("1024 bits are tried", &[SignatureMismatch], |c| c.record(&format!("p={RSA_1024}"))),
     ("4098 bits", &[KeyTooLong], |c| c.record(&format!("p={RSA_4098}"))),
+    // Refused by its length: nothing is computed with it.
+    ("8192 bits", &[KeyTooLong], |c| c.record(&format!("p={RSA_8192}"))),
     ("512 bits for ed25519-sha256", &[KeyType], |c| { c.ed25519(); c.record(&format!("p={RSA_512}")); }),
 ];
 

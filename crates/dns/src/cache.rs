@@ -1,7 +1,8 @@
 //! The caches, shared by all shards.
 //!
 //! moka bounds them by octets and forgets what was used least recently. How long an entry holds is written in the entry and judged by
-//! us: moka's own expiry takes an entry away, and with it the memory of how often a name has failed.
+//! us: moka's own expiry takes an entry away, and with it the memory of how often a name has failed, and the answer that could stand
+//! in while the resolver fails (RFC 8767).
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -15,7 +16,7 @@ use mx6_runtime::now_ms;
 
 use crate::config::CacheSizes;
 use crate::counters::{Counters, ShardCounters};
-use crate::limits::ENTRY_OVERHEAD_OCTETS;
+use crate::limits::{ENTRY_OVERHEAD_OCTETS, STALE_TTL_S};
 use crate::lookup::{Lookup, Mx, TxtValue};
 use crate::values::Value;
 
@@ -142,8 +143,10 @@ impl<K: Key, T: Value> Store<K, T> {
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<T> {
     pub(crate) lookup: Lookup<T>,
-    /// On the clock of `now_ms`.
+    /// Used without asking until then, on the clock of `now_ms`.
     pub(crate) fresh_until_ms: u64,
+    /// When its TTL ends: earlier than [`Entry::fresh_until_ms`] only in an answer that is used because the resolver fails.
+    pub(crate) expires_ms: u64,
     /// How many failures in a row this one is the last of; 0 if it is none.
     pub(crate) failures: u8,
 }
@@ -151,6 +154,19 @@ pub(crate) struct Entry<T> {
 impl<T> Entry<T> {
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh_until_ms > now_ms()
+    }
+
+    /// Whether its TTL has ended, while it is used.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.expires_ms < self.fresh_until_ms
+    }
+
+    /// The same, to be used for a while because the resolver fails: records only, and no longer than `limit_ms` after their TTL
+    /// (RFC 8767 §4). What is known not to exist, and failures, are never used for longer than they hold.
+    pub(crate) fn stale(self, limit_ms: u64) -> Option<Entry<T>> {
+        let (now_ms, end_ms) = (now_ms(), self.expires_ms.saturating_add(limit_ms));
+        let is_usable = matches!(self.lookup, Lookup::Found(_)) && end_ms > now_ms;
+        is_usable.then(|| Entry { fresh_until_ms: (now_ms + u64::from(STALE_TTL_S) * 1000).min(end_ms), ..self })
     }
 
     /// Seconds left, rounded up, so that a fresh entry never shows 0.

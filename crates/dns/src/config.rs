@@ -21,12 +21,14 @@ pub struct DnsConfig {
     pub zone: Option<Zone>,
     /// How long answers are kept.
     pub ttl: TtlLimits,
+    /// How long after their TTL records are still used while the resolvers fail (RFC 8767 §5: at most one to three days); zero: never.
+    pub stale: Duration,
     /// How much memory answers may take; used by [`crate::Caches::new`].
     pub cache: CacheSizes,
 }
 
 impl Default for DnsConfig {
-    /// No servers and no zone yet; queries of 2 s, 2 attempts.
+    /// No servers and no zone yet; queries of 2 s, 2 attempts; stale answers for a day.
     fn default() -> DnsConfig {
         DnsConfig {
             servers: Vec::new(),
@@ -34,6 +36,7 @@ impl Default for DnsConfig {
             attempts: 2,
             zone: None,
             ttl: TtlLimits::default(),
+            stale: Duration::from_secs(86_400),
             cache: CacheSizes::default(),
         }
     }

@@ -23,6 +23,8 @@ pub struct Counters {
     pub timeouts: u64,
     /// Callers whose deadline passed before the answer came.
     pub gave_up: u64,
+    /// Answers used after the end of their TTL, because the resolver failed or was slow.
+    pub stale: u64,
     /// Lookups refused because too many were under way.
     pub overload: u64,
 }
@@ -39,6 +41,7 @@ pub(crate) struct ShardCounters {
     pub(crate) failures: AtomicU64,
     pub(crate) timeouts: AtomicU64,
     pub(crate) gave_up: AtomicU64,
+    pub(crate) stale: AtomicU64,
     pub(crate) overload: AtomicU64,
 }
 
@@ -53,6 +56,7 @@ impl ShardCounters {
         sum.failures += read(&self.failures);
         sum.timeouts += read(&self.timeouts);
         sum.gave_up += read(&self.gave_up);
+        sum.stale += read(&self.stale);
         sum.overload += read(&self.overload);
     }
 }

@@ -42,6 +42,13 @@ pub(crate) const FAILURE_TTL_FIRST_S: u32 = 1;
 /// And never longer than this.
 pub(crate) const FAILURE_TTL_MAX_S: u32 = 30;
 
+/// An answer whose TTL has ended counts as fresh for this long when it is used because the resolver fails (RFC 8767 §4: 30 s), and its
+/// name is not asked for again before: no less than [`FAILURE_TTL_MAX_S`].
+pub(crate) const STALE_TTL_S: u32 = 30;
+
+/// A resolver that takes longer is not waited for when there is a stale answer (RFC 8767 §5, client response timer).
+pub(crate) const STALE_AFTER: Duration = Duration::from_millis(1_800);
+
 /// A failure that comes this long after the last one was forgotten counts as the first.
 pub(crate) const FAILURE_STREAK_MS: u64 = 300_000;
 

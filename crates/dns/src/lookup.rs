@@ -40,6 +40,12 @@ impl<T> Lookup<T> {
         matches!(self, Lookup::NoData | Lookup::NxDomain)
     }
 
+    /// Not known for now because the resolver gave no answer: [`Failure::is_resolver_trouble`].
+    #[must_use]
+    pub fn is_resolver_trouble(&self) -> bool {
+        matches!(self, Lookup::Failed(failure) if failure.is_resolver_trouble())
+    }
+
     /// Not known for now.
     #[must_use]
     pub fn is_failed(&self) -> bool {
@@ -71,6 +77,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether the resolver gave no answer at all, rather than one that is of no use: what RFC 8767 §4 lets stale answers stand in for.
+    #[must_use]
+    pub fn is_resolver_trouble(self) -> bool {
+        matches!(self, Failure::Timeout | Failure::ServFail | Failure::Refused | Failure::Unreachable)
+    }
+
     /// One or two words for records.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -101,14 +113,17 @@ pub struct Answer<T> {
     pub lookup: Lookup<T>,
     /// Where it came from this time.
     pub source: Source,
-    /// Seconds for which it is known to hold from now on; 0 for a failure that is not remembered.
+    /// Seconds for which it is known to hold from now on, rounded up; 0 for a failure that is not remembered.
     pub ttl_s: u32,
+    /// The same as a time, on the clock of [`mx6_runtime::now_ms`].
+    pub fresh_until_ms: u64,
 }
 
 impl<T> Answer<T> {
     /// The same with another value.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer { lookup: self.lookup.map(f), source: self.source, ttl_s: self.ttl_s }
+        let Answer { lookup, source, ttl_s, fresh_until_ms } = self;
+        Answer { lookup: lookup.map(f), source, ttl_s, fresh_until_ms }
     }
 }
 
@@ -121,6 +136,8 @@ pub enum Source {
     Network,
     /// The zone file.
     Zone,
+    /// Known, but its TTL has ended; the resolver fails, or is slow to say more (RFC 8767).
+    Stale,
 }
 
 /// A mail exchanger (RFC 1035 §3.3.9).

@@ -14,7 +14,7 @@ use mx6_runtime::{Deadline, deadline, now_ms, spawn};
 use crate::cache::{Caches, Entry, Key, Store, TxtCache};
 use crate::config::{DnsConfig, DnsError, TtlLimits};
 use crate::counters::{ShardCounters, count};
-use crate::limits::{FAILURE_STREAK_MS, FAILURE_TTL_FIRST_S, FAILURE_TTL_MAX_S, IN_FLIGHT_MAX};
+use crate::limits::{FAILURE_STREAK_MS, FAILURE_TTL_FIRST_S, FAILURE_TTL_MAX_S, IN_FLIGHT_MAX, STALE_AFTER};
 use crate::lookup::{Answer, Failure, Lookup, Mx, Source, TxtValue};
 use crate::name::{self, SCRATCH};
 use crate::oneshot::oneshot;
@@ -30,6 +30,8 @@ struct Shard {
     caches: Caches,
     backend: Backend,
     ttl: TtlLimits,
+    /// How long after their TTL answers may stand in.
+    stale_ms: u64,
     counters: Arc<ShardCounters>,
     in_flight: Cell<usize>,
 }
@@ -51,7 +53,8 @@ impl Dns {
             Some(zone) => Backend::Zone(zone.clone()),
             None => Backend::Network(Upstream::new(config, counters.clone())),
         };
-        Ok(Dns(Rc::new(Shard { caches, backend, ttl: config.ttl, counters, in_flight: Cell::new(0) })))
+        let stale_ms = u64::try_from(config.stale.as_millis()).unwrap_or(u64::MAX);
+        Ok(Dns(Rc::new(Shard { caches, backend, ttl: config.ttl, stale_ms, counters, in_flight: Cell::new(0) })))
     }
 
     /// The names an address points to (RFC 1035 §3.3.12), at most 64. An IPv4-mapped IPv6 address is asked for as IPv4.
@@ -114,6 +117,23 @@ impl Dns {
         self.known_name(&cache.0, name)
     }
 
+    /// Whether a name is answered for at this moment: its A records are asked for past the caches, and past the limit of lookups under way.
+    /// Takes as long as the resolvers' attempts.
+    pub async fn probe(&self, name: &str) -> Lookup<()> {
+        let mut scratch = SCRATCH;
+        let Some(wire) = name::key(name, &mut scratch).and_then(name::wire) else { return Lookup::NxDomain };
+        let told = match &self.0.backend {
+            Backend::Network(upstream) => upstream.ask(wire, RecordType::A, |_| Ok(())).await,
+            Backend::Zone(zone) => zone.ask(&wire, RecordType::A, |_| Ok(())),
+        };
+        match told {
+            Ok(Told::Found { .. }) => Lookup::Found(()),
+            Ok(Told::NoData { .. }) => Lookup::NoData,
+            Ok(Told::NxDomain { .. }) => Lookup::NxDomain,
+            Err(failure) => Lookup::Failed(failure),
+        }
+    }
+
     /// The caches that this shard shares with the others.
     #[must_use]
     pub fn caches(&self) -> &Caches {
@@ -158,18 +178,18 @@ impl Dns {
         };
         if let Some(entry) = store.peek(key).filter(Entry::is_fresh) {
             count(&self.0.counters.hits);
-            return Some(entry.answer(source));
+            return Some(self.0.answer(entry, source));
         }
         let Backend::Zone(zone) = &self.0.backend else { return None };
         count(&self.0.counters.zone_answers);
         let told = zone.ask(&wire()?, T::TYPE, T::read);
-        let entry = Entry { fresh_until_ms: u64::MAX, ..self.0.entry(told, T::TYPE, 0) };
+        let entry = Entry { fresh_until_ms: u64::MAX, expires_ms: u64::MAX, ..self.0.entry(told, T::TYPE, 0) };
         // Should moka not take it at once, the next lookup reads the zone again.
         let _ = store.cache.insert(owned(), entry.clone()).now_or_never();
-        Some(entry.answer(source))
+        Some(self.0.answer(entry, source))
     }
 
-    /// Has a task of the shard find out, and waits for it until `d`.
+    /// Has a task of the shard find out, and waits for it until `d`; less long if there is something to fall back on.
     async fn wait<K: Key, T: Value>(&self, store: &Store<K, T>, key: K, wire: Name, d: Deadline) -> Answer<T> {
         let shard = &self.0;
         count(&shard.counters.misses);
@@ -181,6 +201,8 @@ impl Dns {
             count(&shard.counters.overload);
             return failed(Failure::Overload);
         }
+        let stale = store.peek(&key).and_then(|old| old.stale(shard.stale_ms));
+        let d = if stale.is_some() { d.earlier(Deadline::after(STALE_AFTER)) } else { d };
         let (sender, receiver) = oneshot();
         let guard = InFlight::enter(shard.clone());
         let store = store.clone();
@@ -189,12 +211,15 @@ impl Dns {
             sender.send(entry);
         });
         match deadline(d, receiver).await {
-            Some(Some(entry)) => entry.answer(Source::Network),
+            Some(Some(entry)) => shard.answer(entry, Source::Network),
             Some(None) => failed(Failure::Internal),
-            None => {
-                count(&shard.counters.gave_up);
-                failed(Failure::Timeout)
-            }
+            None => match stale {
+                Some(entry) => shard.answer(entry, Source::Stale),
+                None => {
+                    count(&shard.counters.gave_up);
+                    failed(Failure::Timeout)
+                }
+            },
         }
     }
 }
@@ -202,7 +227,8 @@ impl Dns {
 impl Shard {
     /// Brings the entry of `key` up to date: by asking, or by waiting for whoever asks already, on any shard.
     async fn fill<K: Key, T: Value>(&self, store: &Store<K, T>, key: K, wire: Name) -> Entry<T> {
-        let failures = match store.cache.get(&key).await {
+        let old = store.cache.get(&key).await;
+        let failures = match &old {
             Some(old) if old.fresh_until_ms.saturating_add(FAILURE_STREAK_MS) > now_ms() => old.failures,
             _ => 0,
         };
@@ -213,7 +239,11 @@ impl Shard {
                 Backend::Network(upstream) => upstream.ask(wire, T::TYPE, T::read).await,
                 Backend::Zone(zone) => zone.ask(&wire, T::TYPE, T::read),
             };
-            self.entry(told, T::TYPE, failures)
+            let entry = self.entry(told, T::TYPE, failures);
+            match old.filter(|_| entry.lookup.is_resolver_trouble()).and_then(|old| old.stale(self.stale_ms)) {
+                Some(stale) => Entry { failures: entry.failures, ..stale },
+                None => entry,
+            }
         };
         let entry = store.cache.entry(key).or_insert_with_if(ask, |old| !old.is_fresh()).await.into_value();
         if !asked.get() {
@@ -246,13 +276,17 @@ impl Shard {
                 (Lookup::Failed(failure), failure_ttl(failures), failures.saturating_add(1))
             }
         };
-        Entry { lookup, fresh_until_ms: now_ms().saturating_add(u64::from(ttl_s) * 1000), failures }
+        let expires_ms = now_ms().saturating_add(u64::from(ttl_s) * 1000);
+        Entry { lookup, fresh_until_ms: expires_ms, expires_ms, failures }
     }
-}
 
-impl<T> Entry<T> {
-    fn answer(self, source: Source) -> Answer<T> {
-        Answer { ttl_s: self.ttl_s(), lookup: self.lookup, source }
+    /// The answer of an entry that came from `source`.
+    fn answer<T>(&self, entry: Entry<T>, source: Source) -> Answer<T> {
+        let source = if entry.is_stale() { Source::Stale } else { source };
+        if source == Source::Stale {
+            count(&self.counters.stale);
+        }
+        Answer { ttl_s: entry.ttl_s(), fresh_until_ms: entry.fresh_until_ms, lookup: entry.lookup, source }
     }
 }
 
@@ -279,11 +313,11 @@ fn failure_ttl(failures: u8) -> u32 {
 
 /// A name that breaks the rules of RFC 1035 §2.3.4 exists nowhere, for ever.
 fn impossible<T>() -> Answer<T> {
-    Answer { lookup: Lookup::NxDomain, source: Source::Cache, ttl_s: u32::MAX }
+    Answer { lookup: Lookup::NxDomain, source: Source::Cache, ttl_s: u32::MAX, fresh_until_ms: u64::MAX }
 }
 
 fn failed<T>(failure: Failure) -> Answer<T> {
-    Answer { lookup: Lookup::Failed(failure), source: Source::Network, ttl_s: 0 }
+    Answer { lookup: Lookup::Failed(failure), source: Source::Network, ttl_s: 0, fresh_until_ms: 0 }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod own_fields;
 mod received;
 mod records;
 mod spf;
+mod spf_results;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -129,5 +130,6 @@ pub fn cache_state(source: Source) -> CacheState {
     match source {
         Source::Cache | Source::Zone => CacheState::Hit,
         Source::Network => CacheState::Miss,
+        Source::Stale => CacheState::Stale,
     }
 }

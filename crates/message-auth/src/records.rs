@@ -10,10 +10,13 @@ use mx6_dkim::KeyTxt;
 use mx6_dns::{TxtCache, TxtValue};
 use mx6_spf::SpfTxt;
 
+use crate::spf_results::SpfResults;
+
 /// The caches of parsed TXT records, shared by all shards.
 #[derive(Clone)]
 pub struct MessageAuthCaches {
     pub(crate) spf: TxtCache<SpfRecord>,
+    pub(crate) spf_results: SpfResults,
     pub(crate) dkim: TxtCache<DkimKey>,
     pub(crate) dmarc: TxtCache<DmarcRecord>,
     /// Explanations of SPF (`exp=`): raw, because their macros depend on the message.
@@ -25,6 +28,8 @@ pub struct MessageAuthCaches {
 pub struct MessageAuthCacheSizes {
     /// SPF records.
     pub spf_octets: u64,
+    /// SPF results.
+    pub spf_result_octets: u64,
     /// DKIM keys.
     pub dkim_octets: u64,
     /// DMARC records.
@@ -33,7 +38,12 @@ pub struct MessageAuthCacheSizes {
 
 impl Default for MessageAuthCacheSizes {
     fn default() -> MessageAuthCacheSizes {
-        MessageAuthCacheSizes { spf_octets: 32 << 20, dkim_octets: 32 << 20, dmarc_octets: 16 << 20 }
+        MessageAuthCacheSizes {
+            spf_octets: 24 << 20,
+            spf_result_octets: 8 << 20,
+            dkim_octets: 32 << 20,
+            dmarc_octets: 16 << 20,
+        }
     }
 }
 
@@ -43,6 +53,7 @@ impl MessageAuthCaches {
     pub fn new(sizes: &MessageAuthCacheSizes) -> MessageAuthCaches {
         MessageAuthCaches {
             spf: TxtCache::new(sizes.spf_octets),
+            spf_results: SpfResults::new(sizes.spf_result_octets),
             dkim: TxtCache::new(sizes.dkim_octets),
             dmarc: TxtCache::new(sizes.dmarc_octets),
             text: TxtCache::new(EXPLANATIONS_OCTETS),

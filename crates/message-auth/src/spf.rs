@@ -1,7 +1,7 @@
 //! SPF of one transaction (RFC 7208): drives the pure evaluator of `mx6-spf` over our DNS caches.
 //!
 //! The evaluator is run from the start with what is known so far. What it still needs is looked up concurrently, and
-//! as soon as an answer comes it is run again. Answers that are in a cache are given to it at once, so that a warm
+//! as soon as an answer comes it is run again. A result that holds for others too is kept (`spf_results`). Answers that are in a cache are given to it at once, so that a warm
 //! evaluation is one run and suspends nowhere. No name is looked up twice in one evaluation.
 
 use std::cell::{Cell, RefCell};
@@ -11,44 +11,56 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use mx6_dns::{Deadline, Dns, Lookup};
+use mx6_dns::{Deadline, Dns, Lookup, Source};
 use mx6_policy::facts::{CacheState, MethodResult, Spf, SpfIdentity};
 use mx6_spf::{Answer, Answers, Evaluation, Identity, Output, Query, Request, SpfResult, check_host};
 
 use crate::limits::{SPF_DEADLINE, SPF_QUERIES_MAX};
+use crate::spf_results::Key;
 use crate::{MessageAuth, MessageAuthCaches, cache_state};
 
 impl MessageAuth {
     /// Evaluates SPF for the reverse-path's local part and domain, or for the HELO identity when the reverse-path is
     /// null (`None`).
     ///
-    /// `explain` also fetches the sender's explanation (`exp=`) of a fail. 20 s overall, then `temperror`.
+    /// `explain` also fetches the sender's explanation (`exp=`) of a fail, and always evaluates. 20 s overall, then `temperror`.
     pub async fn spf(&self, client: IpAddr, helo: &str, reverse_path: Option<(&str, &str)>, explain: bool) -> Spf {
         let (identity, domain, evaluated) = match reverse_path {
             Some((local_part, domain)) => (SpfIdentity::MailFrom, domain, Identity::MailFrom { local_part, domain }),
             None => (SpfIdentity::Helo, helo, Identity::Helo),
         };
+        let client = client.to_canonical();
+        let key = Key::new(client, identity, domain);
+        if !explain && let Some(spf) = self.caches.spf_results.get(&key) {
+            return spf;
+        }
         let request = Request {
-            client: client.to_canonical(),
+            client,
             identity: evaluated,
             helo,
             receiver: &self.config.hostname,
             now_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             explain,
         };
-        let (output, cache) = self.evaluate_spf(&request).await;
-        facts_of(output, identity, domain, cache)
+        let known = Known::new(&self.dns, &self.caches);
+        let output = self.evaluate_spf(&request, &known).await;
+        let holds_for_others = !explain && output.as_ref().is_some_and(|output| !output.tells_of_sender);
+        let spf = facts_of(output, identity, domain, known.cache.get());
+        if holds_for_others {
+            self.caches.spf_results.keep(key, &spf, known.holds_until_ms());
+        }
+        spf
     }
 
-    /// The evaluation and where its answers came from; `None` when it did not end in time.
-    async fn evaluate_spf(&self, request: &Request<'_>) -> (Option<Output>, CacheState) {
+    /// The evaluation; `None` when it did not end in time.
+    async fn evaluate_spf(&self, request: &Request<'_>, known: &Known<'_>) -> Option<Output> {
         let deadline = Deadline::after(SPF_DEADLINE);
-        let known = Known::new(&self.dns, &self.caches);
         let mut asked: Vec<Query> = Vec::new();
         let mut lookups = FuturesUnordered::new();
         loop {
-            let needed = match check_host(request, &known) {
-                Evaluation::Done(output) => return (Some(output), known.cache.get()),
+            known.begin();
+            let needed = match check_host(request, known) {
+                Evaluation::Done(output) => return Some(output),
                 Evaluation::Need(needed) => needed,
             };
             for query in needed {
@@ -60,53 +72,80 @@ impl MessageAuth {
             // One answer may be enough, so it is tried with those that are there; what is under way goes on.
             match lookups.next().await {
                 Some(asked) => known.add(asked),
-                None => return (None, known.cache.get()),
+                None => return None,
             }
             while let Some(Some(asked)) = lookups.next().now_or_never() {
                 known.add(asked);
             }
             if deadline.has_passed() || asked.len() > SPF_QUERIES_MAX {
-                return (None, known.cache.get());
+                return None;
             }
         }
     }
 }
 
-type Asked = (Query, (Answer, CacheState));
+type Asked = (Query, Told);
+
+/// An answer with where it came from, and until when it holds: 0 for one on which nothing may rest that is to last.
+#[derive(Clone)]
+struct Told {
+    answer: Answer,
+    cache: CacheState,
+    fresh_until_ms: u64,
+}
 
 /// What is known while one evaluation runs: its own lookups, and the caches below. An answer that was given once is
 /// kept, so that every restart of the evaluation sees the same.
 struct Known<'a> {
     dns: &'a Dns,
     caches: &'a MessageAuthCaches,
-    answers: RefCell<Vec<(Query, Answer)>>,
+    answers: RefCell<Vec<Asked>>,
     cache: Cell<CacheState>,
+    /// The least of the answers given since the evaluation began anew; `None` if none was.
+    holds_until_ms: Cell<Option<u64>>,
 }
 
 impl<'a> Known<'a> {
     fn new(dns: &'a Dns, caches: &'a MessageAuthCaches) -> Known<'a> {
-        Known { dns, caches, answers: RefCell::default(), cache: Cell::default() }
+        Known { dns, caches, answers: RefCell::default(), cache: Cell::default(), holds_until_ms: Cell::default() }
     }
 
-    fn add(&self, (query, (answer, cache)): Asked) {
-        self.cache.set(self.cache.get().and(cache));
-        self.answers.borrow_mut().push((query, answer));
+    /// A run of the evaluation begins: only what it is given counts.
+    fn begin(&self) {
+        self.holds_until_ms.set(None);
+    }
+
+    /// Until when all answers hold that the last run was given; without any there is nothing to keep.
+    fn holds_until_ms(&self) -> u64 {
+        self.holds_until_ms.get().unwrap_or(0)
+    }
+
+    fn add(&self, asked: Asked) {
+        self.cache.set(self.cache.get().and(asked.1.cache));
+        self.answers.borrow_mut().push(asked);
+    }
+
+    fn give(&self, told: &Told) -> Answer {
+        let holds_until_ms = self.holds_until_ms.get().unwrap_or(u64::MAX);
+        self.holds_until_ms.set(Some(holds_until_ms.min(told.fresh_until_ms)));
+        told.answer.clone()
     }
 }
 
 impl Answers for Known<'_> {
     fn answer(&self, query: &Query) -> Option<Answer> {
-        if let Some((_, answer)) = self.answers.borrow().iter().find(|(asked, _)| asked == query) {
-            return Some(answer.clone());
+        if let Some((_, told)) = self.answers.borrow().iter().find(|(asked, _)| asked == query) {
+            return Some(self.give(told));
         }
-        let (answer, cache) = peek(self.dns, self.caches, query)?;
-        self.add((query.clone(), (answer.clone(), cache)));
+        let told = peek(self.dns, self.caches, query)?;
+        let answer = self.give(&told);
+        self.add((query.clone(), told));
         Some(answer)
     }
 }
 
 /// An answer that needs no waiting.
-fn peek(dns: &Dns, caches: &MessageAuthCaches, query: &Query) -> Option<(Answer, CacheState)> {
+fn peek(dns: &Dns, caches: &MessageAuthCaches, query: &Query) -> Option<Told> {
     Some(match query {
         Query::Spf(name) => from_dns(dns.cached_txt(&caches.spf, name)?, |record| Answer::Spf(Arc::clone(&record.0))),
         Query::A(name) => from_dns(dns.cached_a(name)?, Answer::A),
@@ -131,14 +170,16 @@ async fn ask(dns: &Dns, caches: &MessageAuthCaches, query: Query, deadline: Dead
     (query, answer)
 }
 
-fn from_dns<T>(answer: mx6_dns::Answer<T>, found: impl FnOnce(T) -> Answer) -> (Answer, CacheState) {
+fn from_dns<T>(answer: mx6_dns::Answer<T>, found: impl FnOnce(T) -> Answer) -> Told {
+    let may_last = !answer.lookup.is_failed() && answer.source != Source::Stale;
     let spf = match answer.lookup {
         Lookup::Found(value) => found(value),
         Lookup::NoData => Answer::NoData,
         Lookup::NxDomain => Answer::NxDomain,
         Lookup::Failed(_) => Answer::TempFail,
     };
-    (spf, cache_state(answer.source))
+    let fresh_until_ms = if may_last { answer.fresh_until_ms } else { 0 };
+    Told { answer: spf, cache: cache_state(answer.source), fresh_until_ms }
 }
 
 fn mx(records: Arc<[mx6_dns::Mx]>) -> Answer {

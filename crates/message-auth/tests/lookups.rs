@@ -27,6 +27,7 @@ fn rows() -> Vec<Row> {
         ("2001:db8::7", "localhost."),
         ("2001:db8::8", "x.broken.example."),
         ("2001:db8::8", "other.example."),
+        ("2001:db8::c", "v4.example."),
         ("2001:db8::a", "other.example."),
         ("2001:db8::a", "mail-a.example."),
     ];
@@ -126,6 +127,8 @@ fn iprev() {
         ("::ffff:192.0.2.1", Exists, Passed, Some("v4.example"), 1),
         ("2001:db8::2", Exists, Fail, None, 1),
         ("2001:db8::4", Exists, Fail, None, 1),
+        // A name with an address, but none of the client's kind.
+        ("2001:db8::c", Exists, Fail, None, 1),
         ("2001:db8::8", Exists, Fail, None, 2),
         ("2001:db8::9", Exists, Fail, None, 10),
         ("2001:db8::5", Exists, TempError, None, 1),

@@ -53,16 +53,19 @@ pub enum CacheState {
     Hit,
     /// At least one answer came over the network.
     Miss,
+    /// At least one answer was used after its TTL, because the resolver failed or was slow (RFC 8767).
+    Stale,
 }
 
 impl CacheState {
-    /// `unused`, `hit` or `miss`.
+    /// `unused`, `hit`, `miss` or `stale`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             CacheState::Unused => "unused",
             CacheState::Hit => "hit",
             CacheState::Miss => "miss",
+            CacheState::Stale => "stale",
         }
     }
 
@@ -70,6 +73,7 @@ impl CacheState {
     #[must_use]
     pub fn and(self, other: CacheState) -> CacheState {
         match (self, other) {
+            (CacheState::Stale, _) | (_, CacheState::Stale) => CacheState::Stale,
             (CacheState::Miss, _) | (_, CacheState::Miss) => CacheState::Miss,
             (CacheState::Hit, _) | (_, CacheState::Hit) => CacheState::Hit,
             _ => CacheState::Unused,
@@ -104,7 +108,7 @@ pub struct Iprev {
 }
 
 /// Which identity SPF was evaluated for (RFC 7208 §2.3, §2.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SpfIdentity {
     /// The reverse-path.
     MailFrom,

@@ -95,6 +95,8 @@ pub struct Gate {
     pub mode: Mode,
     /// What counts as reverse DNS.
     pub ptr: PtrMode,
+    /// All recipients of a transaction must be of one domain (RFC 9422 `RCPTDOMAINMAX=1`).
+    pub one_domain: bool,
 }
 
 impl Gate {
@@ -160,6 +162,15 @@ impl Gate {
         Ruling::refuse(Rule::MixedModes, replies::MIXED_MODES)
     }
 
+    /// Whether a recipient of domain `next` may join a transaction whose first is of domain `first`, both as in [`Gate::recipient`].
+    #[must_use]
+    pub fn joining(&self, first: &str, next: &str) -> Ruling {
+        if !self.one_domain || first == next {
+            return Ruling::ACCEPT;
+        }
+        Ruling::refuse(Rule::MixedDomains, replies::MIXED_DOMAINS)
+    }
+
     /// The ruling on the whole message for recipients of class `class`.
     #[must_use]
     pub fn end_of_data(&self, client: &Client, class: RecipientClass, message: &EndOfData<'_>) -> Ruling {
@@ -168,6 +179,7 @@ impl Gate {
                 MessageFault::BareCrOrLf => Rule::BareCrOrLf,
                 MessageFault::TooLarge => Rule::MessageSize,
                 MessageFault::HeaderTooLarge => Rule::HeaderSize,
+                MessageFault::TooManyChunks => Rule::Chunks,
             };
             return Ruling::refuse(rule, fault.reply());
         }

@@ -10,6 +10,7 @@ mod client;
 mod directory;
 pub mod facts;
 mod gate;
+pub mod limits;
 mod replies;
 mod rule;
 

@@ -40,4 +40,9 @@ pub(crate) const MIXED_MODES: Reply = Reply::fixed(
     EnhancedCode(4, 5, 3),
     "This recipient needs a transaction of its own, its domain follows other rules than the ones before.",
 );
+pub(crate) const MIXED_DOMAINS: Reply = Reply::fixed(
+    452,
+    EnhancedCode(4, 5, 3),
+    "This recipient needs a transaction of its own, its domain is not that of the ones before.",
+);
 pub(crate) const MAIL_LOOP: Reply = Reply::fixed(554, EnhancedCode(5, 4, 6), "Mail loop detected.");

@@ -17,12 +17,16 @@ pub enum Rule {
     SpfOrDkimTempFail,
     /// Monitored and enforced recipients in one transaction.
     MixedModes,
+    /// Recipients of several domains in one transaction, where only one is allowed.
+    MixedDomains,
     /// A bare CR or LF in the message.
     BareCrOrLf,
     /// More octets than offered by SIZE.
     MessageSize,
     /// The header section is larger than its limit.
     HeaderSize,
+    /// More chunks than a message may have.
+    Chunks,
     /// More than 50 Received fields.
     MailLoop,
     /// The memory budget is used up.
@@ -31,6 +35,20 @@ pub enum Rule {
     Storage,
     /// The next hop or the store refused, failed, or left the outcome unknown.
     Delivery,
+    /// Too many connections from the client's address or prefix in a time.
+    ConnectionLimit,
+    /// Too many sessions of the client's address or prefix at once.
+    SessionLimit,
+    /// Too many messages from the client's address or prefix in a time.
+    MessageLimit,
+    /// Too many recipients named by the client's address or prefix in a time.
+    RecipientLimit,
+    /// Too many messages or recipients in a time from a domain that SPF or DKIM verified.
+    IdentityLimit,
+    /// The shard has more to do than it can, and told the client to come again before it began.
+    ServiceBusy,
+    /// The resolver answers nothing, and the breaker for DNS is open.
+    ResolverTrouble,
     /// The client ended the transaction, or was lost, after the recipient was accepted and before the message was complete.
     Abandoned,
     /// No rule objected and the message was taken over.
@@ -49,13 +67,22 @@ impl Rule {
             Rule::SpfOrDkim => "spf-or-dkim",
             Rule::SpfOrDkimTempFail => "spf-or-dkim-temperror",
             Rule::MixedModes => "mixed-modes",
+            Rule::MixedDomains => "mixed-domains",
             Rule::BareCrOrLf => "bare-cr-or-lf",
             Rule::MessageSize => "message-size",
             Rule::HeaderSize => "header-size",
+            Rule::Chunks => "chunks",
             Rule::MailLoop => "mail-loop",
             Rule::MemoryBudget => "memory-budget",
             Rule::Storage => "storage",
             Rule::Delivery => "delivery",
+            Rule::ConnectionLimit => "connection-limit",
+            Rule::SessionLimit => "session-limit",
+            Rule::MessageLimit => "message-limit",
+            Rule::RecipientLimit => "recipient-limit",
+            Rule::IdentityLimit => "identity-limit",
+            Rule::ServiceBusy => "service-busy",
+            Rule::ResolverTrouble => "resolver-trouble",
             Rule::Abandoned => "abandoned",
             Rule::Accepted => "accepted",
         }
@@ -65,6 +92,10 @@ impl Rule {
 /// Where in the transaction a decision fell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Before the banner.
+    Connect,
+    /// At MAIL.
+    Mail,
     /// At RCPT.
     Rcpt,
     /// After the final dot.
@@ -72,10 +103,12 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// `rcpt` or `end-of-data`.
+    /// `connect`, `mail`, `rcpt` or `end-of-data`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Stage::Connect => "connect",
+            Stage::Mail => "mail",
             Stage::Rcpt => "rcpt",
             Stage::EndOfData => "end-of-data",
         }

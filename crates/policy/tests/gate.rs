@@ -14,7 +14,7 @@ fn gate(mode: Mode, ptr: PtrMode) -> Gate {
     for (domain, choice) in [("open.example", "accept"), ("v4only.example", "reject"), ("trial.example", "monitor")] {
         directory.insert(domain, choice.parse().unwrap()).unwrap();
     }
-    Gate { directory, mode, ptr }
+    Gate { directory, mode, ptr, one_domain: false }
 }
 
 fn client(address: &str) -> Client {
@@ -197,5 +197,21 @@ fn classes_mix_only_when_spf_settles_it() {
             assert!(wire(&ruling).starts_with("452 4.5.3 "));
             assert_eq!(ruling.rule, Some(Rule::MixedModes));
         }
+    }
+}
+
+#[test]
+fn one_domain_a_transaction() {
+    let many = gate(Mode::Enforce, PtrMode::Exists);
+    let one = Gate { one_domain: true, ..many.clone() };
+    for (gate, first, next, rule) in [
+        (&many, "a.example", "b.example", None),
+        (&one, "a.example", "a.example", None),
+        (&one, "a.example", "b.example", Some(Rule::MixedDomains)),
+    ] {
+        let ruling = gate.joining(first, next);
+        assert_eq!(ruling.rule, rule, "{first} {next}");
+        let reply = ruling.verdict.reply().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(reply.starts_with("452 4.5.3 This recipient needs a transaction"), rule.is_some(), "{reply}");
     }
 }

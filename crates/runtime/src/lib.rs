@@ -20,6 +20,7 @@
 
 mod blocking;
 mod cores;
+mod descriptors;
 mod hickory;
 mod latest;
 mod listener;
@@ -33,9 +34,10 @@ mod time;
 
 pub use blocking::{Answer, Answered, BLOCKING_THREADS_MAX, answer, begin_blocking, blocking, blocking_queued};
 pub use cores::{Cores, CoresError};
+pub use descriptors::{SpareDescriptor, descriptors_permille};
 pub use hickory::{GlommioHandle, GlommioProvider, GlommioTime, TcpConnection, UdpConnection};
 pub use latest::{Follower, Latest};
-pub use listener::{Listener, ListenerCloser, accept_is_fatal, accept_is_starved};
+pub use listener::{AcceptQueue, Listener, ListenerCloser, accept_is_fatal, accept_is_starved};
 pub use preflight::{IoUringRefusal, Preflight, preflight, probe_io_uring};
 pub use shards::{ShardError, ShardId, run_local, run_shards};
 pub use stop::{StopFlag, Stopped, WaitList};

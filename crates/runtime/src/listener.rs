@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_lite::AsyncRead;
 use glommio::net::TcpStream;
-use rustix::net::SocketFlags;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::descriptors::SpareDescriptor;
 use crate::stream::{Stream, not_blocked};
 use crate::task::Turns;
 
@@ -85,6 +86,26 @@ impl Listener {
         ListenerCloser(self.open.clone())
     }
 
+    /// A handle by which its backlog can be measured.
+    #[must_use]
+    pub fn queue(&self) -> AcceptQueue {
+        AcceptQueue(self.open.clone())
+    }
+
+    /// For when there is no descriptor left for [`Listener::accept`]: takes the next connection in the place of `spare`, says `octets` and
+    /// closes it. False if none waits, or somebody else of this process was faster.
+    pub fn turn_away(&self, spare: &mut SpareDescriptor, octets: &[u8]) -> bool {
+        spare.lend(|| {
+            let Ok(Some((fd, _))) = not_blocked(|| rustix::net::acceptfrom_with(self, SocketFlags::CLOEXEC)) else {
+                return false;
+            };
+            // A PROXY header left unread would make the kernel reset the connection, and the word would be lost.
+            let _ = rustix::net::recv(&fd, &mut [0; 1_024], RecvFlags::DONTWAIT);
+            let _ = rustix::net::send(&fd, octets, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            true
+        })
+    }
+
     /// Waits until there is something to accept, or the listener was shut.
     ///
     /// glommio's own `accept` makes five system calls whenever nothing waits and two more for each connection. What we want of it is only
@@ -125,6 +146,29 @@ impl ListenerCloser {
             // The only possible error is that it was shut before.
             let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
         }
+    }
+}
+
+/// Measures the backlog of one listener, from any thread.
+#[derive(Debug, Clone)]
+pub struct AcceptQueue(Arc<Mutex<Option<RawFd>>>);
+
+impl AcceptQueue {
+    /// How full the backlog is; none once the listener is gone or shut.
+    #[must_use]
+    pub fn permille(&self) -> Option<u32> {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = (*open)?;
+        // SAFETY: a `tcp_info` is integers, all of which may be zero.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut octets = size_of::<libc::tcp_info>() as libc::socklen_t;
+        // SAFETY: the listener empties the slot, under this lock, before it closes the descriptor; the kernel writes at most `octets` octets.
+        let failed = unsafe {
+            libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut octets) != 0
+        };
+        // Of a listening socket these two are the backlog's length and its limit (tcp_get_info of the kernel).
+        let (waiting, most) = (info.tcpi_unacked, info.tcpi_sacked);
+        (!failed && most > 0).then(|| (u64::from(waiting) * 1_000 / u64::from(most)) as u32)
     }
 }
 

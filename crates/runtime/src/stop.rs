@@ -116,6 +116,12 @@ impl WaitList {
         self.free.push(slot);
     }
 
+    /// Copies of all wakers, to be woken once the list is no longer borrowed; they stay in the list.
+    #[must_use]
+    pub fn wakers(&self) -> Vec<Waker> {
+        self.slots.iter().flatten().cloned().collect()
+    }
+
     /// All wakers, to be woken once the list is no longer borrowed. The slots stay taken.
     pub fn take(&mut self) -> Vec<Waker> {
         self.slots.iter_mut().filter_map(Option::take).collect()

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use mx6_delivery::Sender;
@@ -17,8 +18,10 @@ use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
 use mx6_telemetry::Counter;
 
+use crate::admission;
 use crate::alarm::Alarm;
 use crate::buffers::Purpose;
+use crate::config::EarlyTalker;
 use crate::limits;
 use crate::message::LOCAL_ERROR;
 use crate::peer::{Peer, PeerTls};
@@ -50,6 +53,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
+    let Some(_admitted) = admission::admit(&shard, &mut stream, &client).await else { return };
     let mut connection = Connection::new(shard, settings, Channel::plain(stream), client);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
@@ -134,6 +138,7 @@ impl Connection {
             session_id: shard.next_session_id(),
             helo: String::new(),
             with_esmtp: false,
+            early_talker: false,
             tls: None,
             ptr,
             iprev,
@@ -157,11 +162,48 @@ impl Connection {
 
     async fn run(&mut self, early: Vec<u8>) -> io::Result<()> {
         self.held = early;
+        self.before_the_greeting().await?;
         let mut open = self.advance_held().await?;
         while open {
             open = self.turn().await?;
         }
         Ok(())
+    }
+
+    /// The greeting is held back if so configured, and whoever speaks before it has arrived is an early talker.
+    async fn before_the_greeting(&mut self) -> io::Result<()> {
+        let config = &self.settings.config;
+        if config.early_talker == EarlyTalker::Ignore {
+            return Ok(());
+        }
+        if self.held.is_empty() {
+            let mut buffer = self.shard.buffers.take(Purpose::Commands);
+            let delay = if self.peer.client.is_connector() { Duration::ZERO } else { config.greet_delay };
+            let stream = self.channel.stream();
+            let octets = if delay.is_zero() {
+                stream.try_read(&mut buffer)?
+            } else {
+                mx6_runtime::timeout(delay, stream.read(&mut buffer)).await.transpose()?
+            };
+            self.held.extend_from_slice(&buffer[..octets.unwrap_or_default()]);
+            self.shard.buffers.keep(Purpose::Commands, buffer);
+            if octets == Some(0) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if !self.held.is_empty() {
+            self.early_talker();
+        }
+        Ok(())
+    }
+
+    /// The client spoke before its turn.
+    fn early_talker(&mut self) {
+        self.shard.counters.add_one(Counter::EarlyTalkers);
+        self.peer.early_talker = true;
+        if self.settings.config.early_talker == EarlyTalker::Refuse && !self.peer.client.is_connector() {
+            self.session.refuse_early_talker();
+        }
     }
 
     /// Waits for something to happen and lets the session work on it. False when the connection is to be closed.
@@ -205,7 +247,6 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<Wake> {
-        let deadline_ms = self.session.deadline_ms();
         let stall_ms = match &self.transaction {
             Some(transaction) if transaction.holds_next_hop() => self.last_octets_ms + limits::CLIENT_STALL_MS,
             _ => u64::MAX,
@@ -217,6 +258,8 @@ impl Connection {
             if let Poll::Ready(phase) = self.watch.poll_later(cx, self.phase) {
                 return Poll::Ready(Ok(Wake::Phase(phase)));
             }
+            self.hurry();
+            let deadline_ms = self.session.deadline_ms();
             if self.alarm.poll(cx, deadline_ms.min(stall_ms)).is_ready() {
                 let wake = if deadline_ms <= stall_ms { Wake::Deadline } else { Wake::Stalled };
                 return Poll::Ready(Ok(wake));
@@ -224,6 +267,13 @@ impl Connection {
             Poll::Pending
         })
         .await
+    }
+
+    /// While places are short, an anonymous client that has begun nothing does not hold one for long.
+    fn hurry(&mut self) {
+        if self.shard.load.is_short() && !self.session.in_transaction() && !self.peer.client.is_connector() {
+            self.session.hurry(mx6_runtime::now_ms() + limits::BUSY_COMMAND_TIMEOUT_MS);
+        }
     }
 
     /// Octets behind those that are held, in a buffer that is borrowed from the shard for as long as there is something in it.
@@ -326,6 +376,7 @@ impl Connection {
                     message.header_complete();
                 }
             }
+            Notice::EarlyTalker => self.early_talker(),
             Notice::TransactionReset => {
                 if let Some(transaction) = self.transaction.take() {
                     transaction.abandon(&self.peer);
@@ -370,27 +421,12 @@ impl Connection {
         }
     }
 
-    /// Says the end inside TLS. Octets that were never read would make the kernel reset the connection, and the client lose our last reply:
-    /// take them first, for a while.
+    /// Says the end inside TLS, and takes what the client still sends.
     async fn close(&mut self) {
-        if !matches!(mx6_runtime::timeout(limits::LINGER_TIMEOUT, self.channel.close_notify()).await, Some(Ok(()))) {
-            return;
+        let told = mx6_runtime::timeout(limits::LINGER_TIMEOUT, self.channel.close_notify()).await;
+        if let Some(Ok(())) = told {
+            linger(self.channel.stream()).await;
         }
-        let mut unread = [0; LINGER_PIECE_OCTETS];
-        let stream = self.channel.stream();
-        if stream.is_quiet()
-            || !matches!(stream.try_read(&mut unread), Ok(Some(1..)))
-            || stream.shutdown_write().is_err()
-        {
-            return;
-        }
-        let drained = async {
-            let mut left = limits::LINGER_OCTETS_MAX;
-            while let (1.., Ok(octets @ 1..)) = (left, stream.read(&mut unread).await) {
-                left = left.saturating_sub(octets);
-            }
-        };
-        mx6_runtime::timeout(limits::LINGER_TIMEOUT, drained).await;
     }
 
     /// Sends what the session has to say. The usual write is done at once and costs no timer.
@@ -413,6 +449,22 @@ impl Connection {
         self.session.output_written(octets);
         Ok(())
     }
+}
+
+/// Octets that were never read would make the kernel reset the connection, and the client lose our last reply: take them first,
+/// for a while.
+pub(crate) async fn linger(stream: &mut Stream) {
+    let mut unread = [0; LINGER_PIECE_OCTETS];
+    if stream.is_quiet() || !matches!(stream.try_read(&mut unread), Ok(Some(1..))) || stream.shutdown_write().is_err() {
+        return;
+    }
+    let drained = async {
+        let mut left = limits::LINGER_OCTETS_MAX;
+        while let (1.., Ok(octets @ 1..)) = (left, stream.read(&mut unread).await) {
+            left = left.saturating_sub(octets);
+        }
+    };
+    mx6_runtime::timeout(limits::LINGER_TIMEOUT, drained).await;
 }
 
 /// What is thrown away at a time: it is part of every connection's task.

@@ -185,7 +185,7 @@ impl Pipeline {
                     in_body = true;
                     evaluation.header_complete(&self.auth);
                 }
-                Step::Notice(Notice::TransactionReset) => {}
+                Step::Notice(Notice::TransactionReset | Notice::EarlyTalker) => {}
                 Step::Question(asked) => {
                     match asked {
                         mx6_smtp::Question::Mail { reverse_path, .. } => {
@@ -338,6 +338,7 @@ fn answered(cache: CacheState) -> &'static str {
         CacheState::Unused => "",
         CacheState::Hit => ", at hand",
         CacheState::Miss => ", asked",
+        CacheState::Stale => ", known from before",
     }
 }
 

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod admission;
 mod alarm;
+mod breaker;
 mod buffers;
 mod check;
 mod config;
@@ -15,6 +17,7 @@ mod dkim_batch;
 mod evaluation;
 mod explain;
 pub mod limits;
+mod load;
 mod memory;
 mod message;
 mod peer;
@@ -31,7 +34,7 @@ mod transaction;
 pub mod tune;
 
 pub use check::{CheckError, CheckReport, FolderError, check};
-pub use config::{CacheOctets, Config, ConfigError, FileError, NameSource, Options};
+pub use config::{CacheOctets, Config, ConfigError, EarlyTalker, FileError, NameSource, Options};
 pub use dkim_batch::DkimBatchLimits;
 pub use explain::{ExplainError, Explanation, Question, explain};
 pub use mx6_runtime::StopFlag;

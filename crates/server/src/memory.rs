@@ -3,10 +3,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::load::permille;
+
 /// What one shard may hold of messages in flight, in octets. Clones share the budget.
 #[derive(Clone)]
 pub(crate) struct MemoryBudget {
     free: Rc<Cell<u64>>,
+    whole: u64,
 }
 
 /// Octets held; given back on drop.
@@ -17,13 +20,18 @@ pub(crate) struct Reservation {
 
 impl MemoryBudget {
     pub(crate) fn new(octets: u64) -> MemoryBudget {
-        MemoryBudget { free: Rc::new(Cell::new(octets)) }
+        MemoryBudget { free: Rc::new(Cell::new(octets)), whole: octets }
     }
 
     /// Takes `octets` out of the budget; none if it does not hold so much.
     pub(crate) fn reserve(&self, octets: u64) -> Option<Reservation> {
         let mut reservation = Reservation { free: Rc::clone(&self.free), octets: 0 };
         reservation.cover(octets).then_some(reservation)
+    }
+
+    /// How much of it is held.
+    pub(crate) fn used_permille(&self) -> u32 {
+        permille(self.whole.saturating_sub(self.free.get()), self.whole)
     }
 }
 
@@ -53,7 +61,9 @@ mod tests {
         let budget = MemoryBudget::new(100);
         let mut first = budget.reserve(40).unwrap();
         assert!(budget.reserve(61).is_none());
+        assert_eq!(budget.used_permille(), 400);
         let second = budget.reserve(60).unwrap();
+        assert_eq!(budget.used_permille(), 1_000);
         assert!(!first.cover(41));
         assert!(first.cover(30), "what is covered already costs nothing");
         drop(second);

@@ -11,6 +11,8 @@ pub(crate) struct Peer {
     pub(crate) session_id: String,
     pub(crate) helo: String,
     pub(crate) with_esmtp: bool,
+    /// It spoke before its turn.
+    pub(crate) early_talker: bool,
     /// Absent in the clear.
     pub(crate) tls: Option<PeerTls>,
     /// Whether a PTR record exists: known earlier than whether it leads back. Absent when that was known at once.

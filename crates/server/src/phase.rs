@@ -38,6 +38,12 @@ impl Phases {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// Wakes whoever waits, to look again at what else it watches; the phase stays.
+    pub(crate) fn nudge(&self) {
+        let waiting = self.0.waiting.borrow().wakers();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
     /// For one task: keep it as long as the task lives, it registers a waker a single time.
     pub(crate) fn watch(&self) -> Watch {
         Watch { phases: self.clone(), entry: None }
@@ -109,8 +115,11 @@ mod tests {
             assert!(gone.poll_later(cx, Phase::Serving).is_pending());
         }
         drop(gone);
+        phases.nudge();
+        assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
+        assert!(watch.poll_later(cx, Phase::Serving).is_pending());
         phases.enter(Phase::Draining);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "the nudge left it in the list");
         assert_eq!(watch.poll_later(cx, Phase::Serving), Poll::Ready(Phase::Draining));
         assert!(watch.poll_later(cx, Phase::Draining).is_pending());
         phases.enter(Phase::CutOff);

@@ -9,7 +9,7 @@ use mx6_telemetry::{
 };
 
 use crate::evaluation::unix_ms;
-use crate::peer::PeerTls;
+use crate::peer::{Peer, PeerTls};
 
 /// Who speaks, for every record of a session.
 pub(crate) struct Speaker<'a> {
@@ -18,6 +18,21 @@ pub(crate) struct Speaker<'a> {
     pub(crate) client: &'a mx6_policy::Client,
     pub(crate) helo: &'a str,
     pub(crate) tls: Option<&'a PeerTls>,
+    pub(crate) early_talker: bool,
+}
+
+impl<'a> Speaker<'a> {
+    /// A client whose session is under way on shard `shard`.
+    pub(crate) fn new(peer: &'a Peer, shard: usize) -> Speaker<'a> {
+        Speaker {
+            session_id: &peer.session_id,
+            shard,
+            client: &peer.client,
+            helo: &peer.helo,
+            tls: peer.tls.as_ref(),
+            early_talker: peer.early_talker,
+        }
+    }
 }
 
 /// Envelope of the decision.
@@ -57,18 +72,45 @@ pub(crate) fn write(
     decided: &Decided<'_>,
     durations: Durations,
 ) {
+    recorder.record(&decision(speaker, about, known, decided, durations));
+}
+
+/// Writes the record of a refusal before there was a recipient; `unrecorded` before it were only counted.
+pub(crate) fn write_early(
+    recorder: &mut Recorder,
+    speaker: &Speaker<'_>,
+    mail_from: &str,
+    (stage, rule, reply): (Stage, Rule, &Reply),
+    unrecorded: u64,
+) {
+    let verdict = Verdict::Defer(reply.clone());
+    let decided = Decided { stage, rule, verdict: Some(&verdict), would: None, delivered: None };
+    let about = About { mail_from, rcpt_to: "", domain: "", class: None, size_octets: None };
+    let known = Known::default();
+    let decision = decision(speaker, &about, &known, &decided, Durations::default());
+    recorder.record(&Decision { unrecorded: (unrecorded > 0).then_some(unrecorded), ..decision });
+}
+
+fn decision<'a>(
+    speaker: &Speaker<'a>,
+    about: &About<'a>,
+    known: &Known<'a>,
+    decided: &'a Decided<'a>,
+    durations: Durations,
+) -> Decision<'a> {
     let (verdict, reply) = match (&decided.delivered, decided.verdict) {
         (Some((outcome, _)), Some(Verdict::Accept)) => (outcome_verdict(outcome), Some(outcome.reply())),
         (_, Some(verdict)) => (verdict.word(), verdict.reply()),
         (_, None) => ("none", None),
     };
-    recorder.record(&Decision {
+    Decision {
         unix_ms: unix_ms(),
         session: speaker.session_id,
         shard: speaker.shard,
         client: speaker.client.address(),
         connector: speaker.client.is_connector(),
         tls: speaker.tls.map(tls_record),
+        early_talker: speaker.early_talker,
         helo: speaker.helo,
         mail_from: about.mail_from,
         rcpt_to: about.rcpt_to,
@@ -87,7 +129,8 @@ pub(crate) fn write(
         dkim_cache: known.dkim.map(|(_, cache)| cache.word()),
         dmarc: known.dmarc.map(dmarc_record),
         duration_ms: durations,
-    });
+        unrecorded: None,
+    }
 }
 
 /// The verdict that the client hears when delivery has the last word.

@@ -1,5 +1,6 @@
 //! Starting and stopping the gate: preflight, sockets, log, shards.
 
+use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,16 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mx6_delivery::Target;
 use mx6_dkim::Kernels;
 use mx6_dkim::kernels::{KernelChoice, KernelError};
-use mx6_dns::{Caches, DnsError};
+use mx6_dns::{Caches, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCaches;
+use mx6_policy::limits::LimitTable;
 use mx6_runtime::{Latest, Listener, Preflight, ShardError, StopFlag};
 use mx6_telemetry::{Counters, LogError, Recorders, Total};
 
+use crate::admission;
+use crate::breaker::Breaker;
 use crate::check::{FolderError, check_folders, dns_config};
 use crate::connection::ListenerKind;
 use crate::dkim_batch;
 use crate::evaluation::unix_ms;
 use crate::limits;
+use crate::load;
 use crate::reload::{self, Reload};
 use crate::settings::Snapshot;
 use crate::shard::{Shard, ShardParts};
@@ -92,7 +97,7 @@ fn bind_remedy(error: &std::io::Error) -> &'static str {
 pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), ServeError> {
     mx6_runtime::preflight(config.cores.cpus().len())?;
     let kernels = select_kernels(config.kernels)?;
-    let dns = dns_config(&config.names, config.dns_timeout)?;
+    let dns = DnsConfig { stale: config.dns_stale, ..dns_config(&config.names, config.dns_timeout)? };
     let shards = config.cores.cpus().len();
     check_folders(&config)?;
     config.target.prepare().map_err(ServeError::Deliver)?;
@@ -115,6 +120,9 @@ pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), Serv
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
     let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+    let breaker = Breaker::new(&config);
+    // The key of the hash is drawn here, for this process alone.
+    let limit_table = Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new()));
     let snapshots = Latest::new(Arc::new(reload::first_snapshot(config)));
     start_reloading(reload, snapshots.clone(), stop.clone())?;
     let process_id = unix_ms();
@@ -126,7 +134,9 @@ pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), Serv
             dns: dns.clone(),
             dns_caches: dns_caches.clone(),
             auth_caches: auth_caches.clone(),
+            limits: Arc::clone(&limit_table),
             listeners,
+            breaker: breaker.clone(),
             counters,
             recorder: recorders.take(index)?,
             stop: stop.clone(),
@@ -154,7 +164,8 @@ pub fn serve(config: Config, reload: Reload, stop: &StopFlag) -> Result<(), Serv
     if let Err(error) = recorders.close() {
         mx6_telemetry::say!("the decision log was not written whole: {error}");
     }
-    if let Some(line) = dkim_batch::occupancy(&total) {
+    for line in [dkim_batch::occupancy(&total), admission::summary(&total), load::summary(&total)].into_iter().flatten()
+    {
         mx6_telemetry::say!("{line}");
     }
     ended?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mx6_delivery::{Delivery, DeliveryConfig, Offers};
 use mx6_smtp::{SessionConfig, StartTls};
 
-use crate::Config;
+use crate::config::{Config, EarlyTalker};
 use crate::tls::Tls;
 
 /// One configuration with what was read for it from the disk; the same for all shards.
@@ -86,6 +86,8 @@ fn session_config(config: &Config, tls: &TlsState, offers: Offers) -> SessionCon
         size_limit,
         eight_bit_mime: offers.eight_bit_mime,
         dsn: offers.dsn,
+        one_domain: config.gate.one_domain,
+        watch_early_talkers: config.early_talker != EarlyTalker::Ignore,
         starttls,
         ..SessionConfig::default()
     }

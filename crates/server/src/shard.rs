@@ -9,14 +9,18 @@ use std::time::Duration;
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
-use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerCloser, StopFlag};
+use mx6_policy::limits::LimitTable;
+use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerCloser, SpareDescriptor, StopFlag};
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
+use crate::admission::{self, Limits};
+use crate::breaker::Breaker;
 use crate::buffers::Buffers;
 use crate::connection::{self, ListenerKind};
 use crate::dkim_batch::DkimBatch;
 use crate::limits;
+use crate::load::{self, Load};
 use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
 use crate::settings::{Settings, Snapshot};
@@ -29,7 +33,9 @@ pub(crate) struct ShardParts {
     pub(crate) dns: DnsConfig,
     pub(crate) dns_caches: Caches,
     pub(crate) auth_caches: MessageAuthCaches,
+    pub(crate) limits: Arc<LimitTable>,
     pub(crate) listeners: Vec<(Listener, ListenerKind)>,
+    pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
     pub(crate) recorder: Recorder,
     pub(crate) stop: StopFlag,
@@ -43,7 +49,10 @@ pub(crate) struct Shard {
     pub(crate) auth: MessageAuth,
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
+    pub(crate) limits: Limits,
+    pub(crate) load: Load,
     pub(crate) spill_dir: Arc<Path>,
+    pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
     /// What connections hear of the end.
@@ -86,17 +95,23 @@ impl Shard {
         let snapshots = parts.snapshots.follow();
         let snapshot = parts.snapshots.get();
         let config = &snapshot.config;
-        let auth = lookups(&parts, config).map_err(|error| {
+        let (auth, dns) = lookups(&parts, config).map_err(|error| {
             parts.stop.set();
             error.to_string()
         })?;
+        if parts.index == 0 {
+            mx6_runtime::spawn("dns breaker", parts.breaker.clone().watch(dns, parts.counters.clone()));
+        }
         let listeners = parts.listeners;
         let shard = Rc::new(Shard {
             index: parts.index,
             auth,
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
             memory: MemoryBudget::new(config.memory_octets),
+            limits: Limits::new(parts.limits),
+            load: Load::default(),
             spill_dir: config.spill_dir.as_path().into(),
+            breaker: parts.breaker,
             counters: parts.counters,
             recorder: RefCell::new(parts.recorder),
             phases: Phases::default(),
@@ -114,6 +129,8 @@ impl Shard {
         let has_looked = mx6_runtime::timeout(limits::NEXT_HOP_FIRST_LOOK, delivery.probe()).await.is_some();
         mx6_runtime::spawn("next-hop offers", Rc::clone(&shard).follow_next_hops(has_looked));
         mx6_runtime::spawn("settings", Rc::clone(&shard).follow_snapshots(snapshots));
+        let queues = listeners.iter().map(|(listener, _)| listener.queue()).collect();
+        mx6_runtime::spawn("load", load::watch(Rc::clone(&shard), queues));
         let closers: Vec<ListenerCloser> = listeners.iter().map(|(listener, _)| listener.closer()).collect();
         for (listener, kind) in listeners {
             mx6_runtime::spawn("accept", accept(Rc::clone(&shard), listener, kind));
@@ -146,6 +163,11 @@ impl Shard {
         // The last closed sockets leave with the next turns of the ring.
         mx6_runtime::sleep(DRAIN_POLL).await;
         mx6_runtime::sleep(DRAIN_POLL).await;
+    }
+
+    /// Connections now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.get()
     }
 
     /// Counts a delivery; it counts as under way until the token is dropped.
@@ -201,17 +223,20 @@ impl Shard {
     }
 }
 
-fn lookups(parts: &ShardParts, config: &Config) -> Result<MessageAuth, Box<dyn std::error::Error>> {
+fn lookups(parts: &ShardParts, config: &Config) -> Result<(MessageAuth, Dns), Box<dyn std::error::Error>> {
     let dns = Dns::new(&parts.dns, parts.dns_caches.clone())?;
     let (authserv_id, further_ids) = match config.authserv_ids.split_first() {
         Some((first, further)) => (first.clone(), further.to_vec()),
         None => (config.hostname.clone(), Vec::new()),
     };
     let config = AuthConfig { hostname: config.hostname.clone(), authserv_id, further_ids };
-    Ok(MessageAuth::new(dns, parts.auth_caches.clone(), config)?)
+    Ok((MessageAuth::new(dns.clone(), parts.auth_caches.clone(), config)?, dns))
 }
 
 async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
+    let mut spare = SpareDescriptor::take();
+    let mut busy = Vec::new();
+    admission::busy_reply(&shard.settings().config.hostname).write_to(&mut busy);
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -229,7 +254,11 @@ async fn accept(shard: Rc<Shard>, listener: Listener, kind: ListenerKind) {
                     mx6_telemetry::say!("shard {}: connections wait, accept: {error}", shard.index);
                 }
                 shard.counters.add_one(Counter::AcceptStarved);
-                mx6_runtime::sleep(limits::ACCEPT_PAUSE).await;
+                if listener.turn_away(&mut spare, &busy) {
+                    shard.counters.add_one(Counter::ShedUnaccepted);
+                } else {
+                    mx6_runtime::sleep(limits::ACCEPT_PAUSE).await;
+                }
             }
             // This one connection was gone before it was taken.
             Err(_) => {}

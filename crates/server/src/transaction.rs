@@ -12,6 +12,7 @@ use mx6_runtime::Deadline;
 use mx6_smtp::{ForwardPath, MessageFault, Outcome, RcptDsn, ReversePath, Verdict};
 use mx6_telemetry::{Counter, Durations};
 
+use crate::admission;
 use crate::evaluation::unix_s;
 use crate::limits;
 use crate::message::{LOCAL_ERROR, Message, Objection};
@@ -67,6 +68,7 @@ impl Transaction {
                 Some((mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned()))
             }
         };
+        admission::mail(shard, peer, &sender.reverse_path)?;
         let spf = start_spf(shard, peer, identity);
         let settings = shard.settings();
         Ok(Transaction {
@@ -112,6 +114,7 @@ impl Transaction {
         peer: &mut Peer,
         domain: Option<&str>,
     ) -> Result<(RecipientClass, Option<Objection>), (Rule, Verdict)> {
+        admission::recipient(&self.shard, &peer.client)?;
         let settings = Rc::clone(&self.settings);
         let gate = &settings.config.gate;
         let enforce = |ruling: Ruling| match (ruling.verdict, ruling.rule) {
@@ -122,6 +125,9 @@ impl Transaction {
             Ok(class) => class,
             Err(ruling) => return enforce(ruling).map(|would| (RecipientClass::Exempt, would)),
         };
+        if let Some(first) = self.recipients.first() {
+            enforce(gate.joining(&first.domain, domain.unwrap_or_default()))?;
+        }
         if class == RecipientClass::Exempt {
             return Ok((class, None));
         }
@@ -138,7 +144,9 @@ impl Transaction {
 
     async fn relay_recipient(&mut self, peer: &Peer, mut recipient: Recipient, dsn: &RcptDsn<'_>) -> Answer {
         let started_ms = mx6_runtime::now_ms();
+        let waits = self.shard.load.next_hop_wait();
         let outcome = self.delivery.rcpt(&recipient.forward_path, dsn.notify, dsn.orcpt).await;
+        drop(waits);
         recipient.relay_ms = mx6_runtime::now_ms() - started_ms;
         self.released = false;
         if outcome.reply().is_positive() {
@@ -209,7 +217,9 @@ impl Transaction {
         let Some(mut message) = self.message.take() else { return Answer::Verdict(Verdict::Defer(LOCAL_ERROR)) };
         self.shard.counters.add(Counter::MessageOctets, message.octets());
 
-        let (ruling, facts) = self.judge_message(peer, &mut message, fault).await;
+        let (mut ruling, facts) = self.judge_message(peer, &mut message, fault).await;
+        let recipients = self.recipients.len();
+        let charged = admission::message(&self.shard, &peer.client, &mut ruling, facts.as_ref(), recipients);
         let verdict_ms = mx6_runtime::now_ms();
         if ruling.would.is_some() {
             self.shard.counters.add_one(Counter::WouldRefuse);
@@ -231,6 +241,7 @@ impl Transaction {
             }
             _ => None,
         };
+        admission::delivered(&self.shard, charged, outcome.as_ref());
         self.count(outcome.as_ref());
         self.record_message(peer, facts.as_ref(), &ruling, outcome.as_ref(), octets, durations);
         match outcome {
@@ -369,13 +380,7 @@ impl Transaction {
         decided: Decided<'_>,
         durations: Durations,
     ) {
-        let speaker = Speaker {
-            session_id: &peer.session_id,
-            shard: self.shard.index,
-            client: &peer.client,
-            helo: &peer.helo,
-            tls: peer.tls.as_ref(),
-        };
+        let speaker = Speaker::new(peer, self.shard.index);
         let known = Known {
             iprev: facts.map(|facts| &facts.iprev).or(peer.iprev.known()),
             spf: facts.map(|facts| &facts.spf).or(self.spf.known()),

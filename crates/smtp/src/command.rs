@@ -20,6 +20,8 @@ use crate::address::{self, ForwardPath, ReversePath};
 use crate::limits::DOMAIN_OCTETS_MAX;
 use crate::{EnhancedCode, Reply};
 
+use parameters::{blanks, size_value};
+
 pub use parameters::{MailDsn, MailParameters, RcptDsn};
 
 /// A command that this server knows.
@@ -53,6 +55,13 @@ pub enum Command<'a> {
     StartTls,
     /// `DATA`, RFC 5321 §4.1.1.4.
     Data,
+    /// `BDAT`, RFC 3030 §2; the chunk follows its line.
+    Bdat {
+        /// Octets of the chunk; a number that `u64` cannot hold is `u64::MAX`.
+        octets: u64,
+        /// Whether it is the last of its message.
+        last: bool,
+    },
     /// `RSET`, RFC 5321 §4.1.1.5.
     Rset,
     /// `VRFY`, RFC 5321 §4.1.1.6; whom it asks about is of no interest.
@@ -72,7 +81,7 @@ pub enum CommandError {
     Unknown,
     /// A command of SMTP that this server does not have.
     NotImplemented,
-    /// `BDAT`, which was not offered: what follows is the octets of a message, and they must not be taken for commands.
+    /// `BDAT` of an unknown size: what follows is octets of a message, and they must not be taken for commands.
     Chunking,
     /// A command of HTTP: somebody makes a browser or a proxy speak to us.
     NotSmtp,
@@ -93,7 +102,7 @@ impl CommandError {
         let (code, enhanced, text) = match self {
             CommandError::Unknown => (500, EnhancedCode(5, 5, 2), "Command not recognized."),
             CommandError::NotImplemented => (502, EnhancedCode(5, 5, 1), "Command not implemented."),
-            CommandError::Chunking => (502, EnhancedCode(5, 5, 1), "Command not implemented."),
+            CommandError::Chunking => (501, EnhancedCode(5, 5, 4), "Syntax error in chunk size."),
             CommandError::NotSmtp => (421, EnhancedCode(4, 7, 0), "This is not an HTTP server, closing connection."),
             CommandError::Argument => (501, EnhancedCode(5, 5, 4), "Syntax error in arguments."),
             CommandError::ReversePath => (501, EnhancedCode(5, 1, 7), "Syntax error in sender address."),
@@ -142,6 +151,7 @@ impl<'a> Command<'a> {
             b"MAIL" => mail(argument),
             b"RCPT" => rcpt(argument),
             b"DATA" => alone(Command::Data, argument),
+            b"BDAT" => bdat(argument),
             b"RSET" => alone(Command::Rset, argument),
             b"QUIT" => alone(Command::Quit, argument),
             b"NOOP" => Ok(Command::Noop),
@@ -161,9 +171,7 @@ fn trim_end(line: &[u8]) -> &[u8] {
 /// The commands that exist and are not ours. The name alone decides, so that a client learns what is missing whatever it sent with it.
 fn unsupported(verb: &[u8]) -> CommandError {
     let is_one_of = |names: &[&str]| names.iter().any(|name| verb.eq_ignore_ascii_case(name.as_bytes()));
-    if is_one_of(&["BDAT"]) {
-        CommandError::Chunking
-    } else if is_one_of(&["EXPN", "AUTH", "TURN", "ATRN", "ETRN", "SEND", "SOML", "SAML"]) {
+    if is_one_of(&["EXPN", "AUTH", "TURN", "ATRN", "ETRN", "SEND", "SOML", "SAML"]) {
         CommandError::NotImplemented
     } else if is_one_of(&["GET", "POST", "PUT", "HEAD", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"]) {
         CommandError::NotSmtp
@@ -224,6 +232,19 @@ fn rcpt(argument: &[u8]) -> Result<Command<'_>, CommandError> {
     let mut dsn = RcptDsn::default();
     parameters::each(rest, |keyword, value| dsn.take(keyword, value))?;
     Ok(Command::Rcpt { forward_path, dsn })
+}
+
+/// ```abnf
+/// bdat-cmd   = "BDAT" SP chunk-size [ SP end-marker ] CR LF
+/// chunk-size = 1*DIGIT
+/// end-marker = "LAST"
+/// ```
+fn bdat(argument: &[u8]) -> Result<Command<'_>, CommandError> {
+    let size = preceded(blanks, size_value);
+    let end_marker = opt(preceded(blanks, tag_no_case("LAST")));
+    let (_, (octets, last)) =
+        all_consuming(pair(size, end_marker)).parse(argument).map_err(|_| CommandError::Chunking)?;
+    Ok(Command::Bdat { octets, last: last.is_some() })
 }
 
 /// `SP "FROM:"`, in any case.

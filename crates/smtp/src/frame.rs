@@ -1,6 +1,6 @@
-//! Where a command line ends and where a message ends: the only code that knows (RFC 5321 §2.3.8, §4.1.1.4, §4.5.2).
+//! Where a command line ends and where a message ends: the only code that knows (RFC 5321 §2.3.8, §4.1.1.4, §4.5.2; RFC 3030 §2).
 //!
-//! CRLF ends a line, CRLF.CRLF ends a message, and nothing else ends anything: a CR or LF by itself is reported as what it is, an error, and
+//! CRLF ends a line; CRLF.CRLF ends a message that came by DATA, the last octet of its last chunk one that came by BDAT; and nothing else ends anything: a CR or LF by itself is reported as what it is, an error, and
 //! the line or the message goes on. That leaves no two ways to read the same octets, which is what smuggling needs. Nothing is copied: lines and
 //! octets are slices of the input, and leading dots are taken away by where the slices begin.
 
@@ -90,6 +90,8 @@ pub(crate) enum Piece<'i> {
 pub(crate) struct MessageFrame {
     place: Place,
     in_header: bool,
+    /// Lines that begin with a dot are stuffed, and one that is a dot ends the message: DATA. In chunks a dot is an octet like any other.
+    dots: bool,
 }
 
 /// Where in a line the next octet is.
@@ -108,15 +110,31 @@ enum Place {
 }
 
 impl MessageFrame {
-    pub(crate) fn new() -> MessageFrame {
-        MessageFrame { place: Place::Start, in_header: true }
+    /// Of a message that comes by DATA.
+    pub(crate) fn dotted() -> MessageFrame {
+        MessageFrame { place: Place::Start, in_header: true, dots: true }
+    }
+
+    /// Of a message that comes by BDAT: its chunks are the input, one behind the other, and [`MessageFrame::end_of_chunks`] is its end.
+    pub(crate) fn chunked() -> MessageFrame {
+        MessageFrame { place: Place::Start, in_header: true, dots: false }
+    }
+
+    /// What the last chunk left open. A last line without CRLF gets one: the message goes on by DATA, whose lines all end, and to
+    /// DKIM both are the same (RFC 6376 §3.4.3, §3.4.4).
+    pub(crate) fn end_of_chunks(&mut self) -> Option<Piece<'static>> {
+        match core::mem::replace(&mut self.place, Place::Start) {
+            Place::Cr { .. } => Some(Piece::Bare),
+            Place::Inside => Some(Piece::Octets(b"\r\n")),
+            Place::Start | Place::Dot | Place::DotCr => None,
+        }
     }
 
     /// How many octets of `input` the next piece takes, and what it is. The octets it takes are not looked at again.
     pub(crate) fn next<'i>(&mut self, input: &'i [u8]) -> (usize, Piece<'i>) {
         let Some(&first) = input.first() else { return (0, Piece::NeedInput) };
         match (self.place, first) {
-            (Place::Start, b'.') => {
+            (Place::Start, b'.') if self.dots => {
                 self.place = Place::Dot;
                 let (taken, piece) = self.next(&input[1..]);
                 (taken + 1, piece)
@@ -153,7 +171,7 @@ impl MessageFrame {
             if blank && self.in_header {
                 return (at, self.line_ended(true, &input[..at]));
             }
-            if input.get(at) == Some(&b'.') {
+            if self.dots && input.get(at) == Some(&b'.') {
                 self.place = Place::Start;
                 return (at, Piece::Octets(&input[..at]));
             }
@@ -276,7 +294,7 @@ mod tests {
             (b"\0.\r\n", &[Octets(b"\0.\r\n"), NeedInput]),
         ];
         for (input, expected) in cases {
-            let mut frame = MessageFrame::new();
+            let mut frame = MessageFrame::dotted();
             let (mut found, mut rest) = (Vec::new(), input);
             while !matches!(found.last(), Some(NeedInput | End)) {
                 let (taken, piece) = frame.next(rest);
@@ -291,9 +309,54 @@ mod tests {
         }
     }
 
+    #[test]
+    fn messages_in_chunks() {
+        use Piece::{Bare, HeaderEnd, NeedInput, Octets};
+        let end = Some(Octets(b"\r\n"));
+        type Case<'i> = (&'i [&'i [u8]], &'i [Piece<'i>], Option<Piece<'static>>);
+        let cases: [Case<'_>; 12] = [
+            (&[], &[], None),
+            (&[b""], &[NeedInput], None),
+            (&[b"a"], &[Octets(b"a"), NeedInput], end),
+            (&[b"a\r\n"], &[Octets(b"a\r\n"), NeedInput], None),
+            (&[b".\r\n"], &[Octets(b".\r\n"), NeedInput], None),
+            (&[b"\r\n.\r\n..a\r\n"], &[HeaderEnd(b"\r\n"), Octets(b".\r\n..a\r\n"), NeedInput], None),
+            (
+                &[b"a\r\n\r\nb\r", b"\n.\r\n"],
+                &[HeaderEnd(b"a\r\n\r\n"), Octets(b"b"), NeedInput, Octets(b"\r\n"), Octets(b".\r\n"), NeedInput],
+                None,
+            ),
+            (
+                &[b"a\r", b"\n\r", b"\nb"],
+                &[Octets(b"a"), NeedInput, Octets(b"\r\n"), NeedInput, HeaderEnd(b"\r\n"), Octets(b"b"), NeedInput],
+                end,
+            ),
+            (&[b"a\r", b"b"], &[Octets(b"a"), NeedInput, Bare, Octets(b"b"), NeedInput], end),
+            (&[b"a\r"], &[Octets(b"a"), NeedInput], Some(Bare)),
+            (&[b"\r"], &[NeedInput], Some(Bare)),
+            (&[b"a\n"], &[Octets(b"a"), Bare, NeedInput], end),
+        ];
+        for (chunks, expected, at_the_end) in cases {
+            let mut frame = MessageFrame::chunked();
+            let mut found = Vec::new();
+            for chunk in chunks {
+                let mut rest = *chunk;
+                loop {
+                    let (taken, piece) = frame.next(rest);
+                    rest = &rest[taken..];
+                    found.push(piece);
+                    if piece == NeedInput {
+                        break;
+                    }
+                }
+            }
+            assert_eq!((&found[..], frame.end_of_chunks()), (expected, at_the_end), "{chunks:?}");
+        }
+    }
+
     /// The octets handed on, and behind how many of them a bare CR or LF was and the message ended.
     fn handed_on<'i>(pieces: impl Iterator<Item = &'i [u8]>) -> (Vec<u8>, Vec<usize>, Option<usize>) {
-        let mut frame = MessageFrame::new();
+        let mut frame = MessageFrame::dotted();
         let (mut octets, mut bare, mut end) = (Vec::new(), Vec::new(), None);
         for mut input in pieces {
             while end.is_none() {

@@ -21,6 +21,15 @@ pub const MESSAGE_OCTETS_MAX: u64 = 50 << 20;
 /// The header section of a message, its blank line included.
 pub const HEADER_OCTETS_MAX: usize = 1 << 20;
 
+/// Chunks of a message (RFC 3030), so that nobody makes us count single octets.
+pub const CHUNKS_MAX: u32 = 1_000;
+
+/// A chunk that is refused is read to its end if that is not further away than this; else the connection is closed.
+pub const DRAINED_CHUNK_OCTETS_MAX: u64 = 1 << 30;
+
+/// Transactions of a session (RFC 9422 `MAILMAX`).
+pub const TRANSACTIONS_MAX: u32 = 1_000;
+
 /// Recipients of a session that were refused, until the connection is given up: each costs a lookup, a record, or work of the next hop.
 pub const REFUSED_RECIPIENTS_MAX: u32 = 100;
 

@@ -5,8 +5,8 @@ mod driver;
 
 use std::sync::Arc;
 
-use driver::{Action, Entry, by_words, read_script, run, transcripts};
-use mx6_smtp::SessionConfig;
+use driver::{Action, Driver, Entry, by_words, read_script, run, transcripts};
+use mx6_smtp::{SessionConfig, StartTls};
 use proptest::prelude::*;
 
 fn whole(octets: &[u8]) -> Vec<&[u8]> {
@@ -36,6 +36,10 @@ fn check_every_split(config: &Arc<SessionConfig>, actions: &[Action], what: &str
 fn transcripts_at_every_split() {
     for path in transcripts() {
         let (config, script) = read_script(&std::fs::read_to_string(&path).unwrap());
+        if config.starttls == StartTls::Offered {
+            // What comes in one piece with STARTTLS is lost, what comes later is not.
+            continue;
+        }
         let mut actions: Vec<Action> = Vec::new();
         for (_, action) in script {
             match (actions.last_mut(), action) {
@@ -107,6 +111,11 @@ fn trouble() -> impl Strategy<Value = Vec<u8>> {
         b"RCPT TO:<refused@d.example>\r\n",
         b"DATA\r\n",
         b"EHLO x.example\r\n",
+        b"BDAT 5\r\n",
+        b"BDAT 40\r\n",
+        b"BDAT 7 LAST\r\n",
+        b"BDAT 0 LAST\r\n",
+        b"BDAT x\r\n",
         b"RSET\r\n",
         b"NOOP\r\n",
         b"XXXX\r\n",
@@ -144,6 +153,36 @@ proptest! {
             let without_line_ends = without_line_ends.strip_suffix("\\r").unwrap_or(&without_line_ends);
             prop_assert!(!without_line_ends.contains("\\r") && !without_line_ends.contains("\\n"), "{}", without_line_ends);
         }
+    }
+
+    /// By DATA or in any chunks, it is the same message.
+    #[test]
+    fn chunks_carry_the_same_message(
+        lines in prop::collection::vec(prop::sample::select(vec!["", ".", "..", ".a", "a: b", "aaaaaaaaaaaaaaaa", "a."]), 0..12),
+        cuts in prop::collection::vec(0usize..30, 1..8),
+    ) {
+        let config = Arc::new(SessionConfig::default());
+        let (mut plain, mut dotted) = (Vec::new(), Vec::new());
+        for line in lines {
+            plain.extend(format!("{line}\r\n").into_bytes());
+            dotted.extend(format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" }).into_bytes());
+        }
+        let accepted = |message: Vec<u8>| {
+            let mut driver = Driver::new(&config, by_words);
+            driver.feed(b"EHLO a.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n");
+            driver.feed(&message);
+            driver.accepted
+        };
+        let by_data = accepted([b"DATA\r\n", &dotted[..], b".\r\n"].concat());
+        let (mut chunks, mut rest) = (Vec::new(), &plain[..]);
+        for length in cuts.iter().take(cuts.len() - 1) {
+            let (chunk, after) = rest.split_at((*length).min(rest.len()));
+            chunks.extend([format!("BDAT {}\r\n", chunk.len()).as_bytes(), chunk].concat());
+            rest = after;
+        }
+        chunks.extend([format!("BDAT {} LAST\r\n", rest.len()).as_bytes(), rest].concat());
+        prop_assert_eq!(&by_data, &vec![plain.clone()]);
+        prop_assert_eq!(accepted(chunks), by_data);
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub fn check_host(request: &Request<'_>, answers: &impl Answers) -> Evaluation {
     let output = pass.output(&domain);
     match output {
         Some(output) => {
-            Evaluation::Done(Output { domain, lookups: pass.0.terms, void_lookups: pass.0.voids, ..output })
+            let Lookups { terms: lookups, voids: void_lookups, tells_of_sender, .. } = pass.0;
+            Evaluation::Done(Output { domain, lookups, void_lookups, tells_of_sender, ..output })
         }
         None => Evaluation::Need(pass.0.open),
     }
@@ -45,7 +46,16 @@ pub fn check_host(request: &Request<'_>, answers: &impl Answers) -> Evaluation {
 impl Output {
     fn new(result: SpfResult, reason: impl Into<Cow<'static, str>>) -> Output {
         let (domain, mechanism, explanation) = (String::new(), None, None);
-        Output { result, domain, mechanism, reason: reason.into(), explanation, lookups: 0, void_lookups: 0 }
+        Output {
+            result,
+            domain,
+            mechanism,
+            reason: reason.into(),
+            explanation,
+            lookups: 0,
+            void_lookups: 0,
+            tells_of_sender: false,
+        }
     }
 }
 
@@ -291,7 +301,7 @@ impl Pass<'_> {
         let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(is_printable));
         let string = text.and_then(|text| MacroString::parse(text, Place::Explanation).ok());
         let Some(string) = string else { return Ok(None) };
-        self.0.with_values(domain, string.needs_validated_name(), |values| string.expand_text(values))
+        self.0.with_values(domain, &string, MacroString::expand_text)
     }
 }
 

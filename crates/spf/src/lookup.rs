@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::limits::{LOOKUPS_MAX, PTR_NAMES_MAX, VOID_LOOKUPS_MAX};
-use crate::macros::{DomainSpec, Values};
+use crate::macros::{DomainSpec, MacroString, Values};
 use crate::name;
 use crate::record::DualCidr;
 use crate::request::{Answer, Answers, Query, Request};
@@ -66,6 +66,8 @@ pub(crate) struct Lookups<'r> {
     pub(crate) ahead: u8,
     /// The PTR query of `%{p}` was counted, or need not be.
     pub(crate) validated_name_is_counted: bool,
+    /// A macro was expanded that tells more of the sender than its domain.
+    pub(crate) tells_of_sender: bool,
 }
 
 /// Addresses of the client's family, or what there is instead.
@@ -91,7 +93,16 @@ pub(crate) enum AddressMatch {
 impl<'r> Lookups<'r> {
     pub(crate) fn new(subject: Subject<'r>, answers: &'r dyn Answers) -> Lookups<'r> {
         let (open, terms, voids, ahead) = (Vec::new(), 0, 0, 0);
-        Lookups { subject, answers, open, terms, voids, ahead, validated_name_is_counted: false }
+        Lookups {
+            subject,
+            answers,
+            open,
+            terms,
+            voids,
+            ahead,
+            validated_name_is_counted: false,
+            tells_of_sender: false,
+        }
     }
 
     /// The answer, or the question becomes an open one.
@@ -195,19 +206,20 @@ impl<'r> Lookups<'r> {
             DomainSpec::Malformed => return Ok(None),
             DomainSpec::Macros(string) => string,
         };
-        self.with_values(domain, string.needs_validated_name(), |values| string.expand_name(values))
+        self.with_values(domain, string, MacroString::expand_name)
     }
 
-    /// Calls `expand` with what the macro letters stand for under `domain`.
+    /// Calls `expand` with what the letters of `string` stand for under `domain`.
     pub(crate) fn with_values<T>(
         &mut self,
         domain: &str,
-        needs_validated_name: bool,
-        expand: impl FnOnce(&Values<'_>) -> T,
+        string: &MacroString,
+        expand: impl FnOnce(&MacroString, &Values<'_>) -> T,
     ) -> Result<T, Stop> {
-        let validated = if needs_validated_name { self.validated_name(domain)? } else { None };
+        self.tells_of_sender |= string.tells_of_sender();
+        let validated = if string.needs_validated_name() { self.validated_name(domain)? } else { None };
         let request = self.subject.request;
-        Ok(expand(&Values {
+        let values = Values {
             local_part: self.subject.local_part,
             sender_domain: self.subject.sender_domain,
             domain,
@@ -216,7 +228,8 @@ impl<'r> Lookups<'r> {
             helo: request.helo,
             receiver: request.receiver,
             now_unix_s: request.now_unix_s,
-        }))
+        };
+        Ok(expand(string, &values))
     }
 }
 

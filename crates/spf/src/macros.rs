@@ -69,6 +69,7 @@ pub(crate) struct MacroString {
     /// Neighbouring literals are one piece.
     pieces: Box<[Piece]>,
     needs_validated_name: bool,
+    tells_of_sender: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -128,7 +129,8 @@ impl MacroString {
     /// Also gives the offset behind the last macro-expand, 0 if there is none.
     fn parse_with_end(text: &str, place: Place) -> Result<(MacroString, usize), &'static str> {
         let (mut pieces, mut literal) = (Vec::new(), String::new());
-        let (mut rest, mut needs_validated_name, mut end) = (text, false, 0);
+        let (mut rest, mut end) = (text, 0);
+        let (mut needs_validated_name, mut tells_of_sender) = (false, false);
         while let Some(percent) = rest.find('%') {
             literal.push_str(&rest[..percent]);
             let (expand, after) = macro_expand(&rest[percent + 1..], place)?;
@@ -137,6 +139,7 @@ impl MacroString {
                 Expand::Macro(expand) => {
                     flush(&mut literal, &mut pieces);
                     needs_validated_name |= expand.letter == Letter::ValidatedName;
+                    tells_of_sender |= expand.letter.tells_of_sender();
                     pieces.push(Piece::Macro(expand));
                 }
             }
@@ -145,12 +148,17 @@ impl MacroString {
         }
         literal.push_str(rest);
         flush(&mut literal, &mut pieces);
-        Ok((MacroString { pieces: pieces.into(), needs_validated_name }, end))
+        Ok((MacroString { pieces: pieces.into(), needs_validated_name, tells_of_sender }, end))
     }
 
     /// Whether `%{p}` occurs, which must be looked up first.
     pub(crate) fn needs_validated_name(&self) -> bool {
         self.needs_validated_name
+    }
+
+    /// Whether a macro occurs whose value differs among the senders of one domain at one client, or with time.
+    pub(crate) fn tells_of_sender(&self) -> bool {
+        self.tells_of_sender
     }
 
     /// Expands into a target name (§4.8, §7.3); `None` if that cannot be in DNS.
@@ -194,6 +202,13 @@ impl MacroString {
             Piece::Macro(_) => 0,
         });
         size_of_val(&*self.pieces) + literals.sum::<usize>()
+    }
+}
+
+impl Letter {
+    /// Not `o`: it is the domain of the identity itself.
+    fn tells_of_sender(self) -> bool {
+        matches!(self, Letter::Sender | Letter::LocalPart | Letter::Helo | Letter::Time)
     }
 }
 

@@ -111,6 +111,9 @@ pub struct Output {
     pub lookups: u8,
     /// Lookups that found nothing, 0–2 (RFC 7208 §4.6.4).
     pub void_lookups: u8,
+    /// Whether something was made of the local part, the HELO name or the time (`%{s}`, `%{l}`, `%{h}`, `%{t}`) before the result stood:
+    /// if not, it is the result of every sender of the domain at this client, for as long as the answers hold.
+    pub tells_of_sender: bool,
 }
 
 /// The results of RFC 7208 §2.6.

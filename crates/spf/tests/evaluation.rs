@@ -312,3 +312,34 @@ fn reasons_name_the_record_at_fault() {
         assert_eq!(check(zone, record, IP4).reason, want, "{record}");
     }
 }
+
+#[test]
+fn what_tells_of_the_sender() {
+    let zone = "good.example A 192.0.2.1\nyes.example A 127.0.0.2\ninc.example TXT v=spf1 exists:%{l}.x.example ~all\n\
+                plain.example TXT v=spf1 ?all\n";
+    for (record, tells) in [
+        ("v=spf1 a:good.example -all", false),
+        (
+            "v=spf1 exists:%{i}.x.example exists:%{o}.x.example exists:%{d2}.%{v}.x.example exists:%{p}.x.example -all",
+            false,
+        ),
+        ("v=spf1 exists:%{l}.x.example -all", true),
+        ("v=spf1 exists:%{S}.x.example -all", true),
+        ("v=spf1 exists:%{h}.x.example -all", true),
+        ("v=spf1 a:%{l1r-}.x.example/24 -all", true),
+        ("v=spf1 mx:%{h} -all", true),
+        ("v=spf1 ptr:%{h} -all", true),
+        // Only what is reached counts.
+        ("v=spf1 a:good.example exists:%{l}.x.example -all", false),
+        ("v=spf1 -all redirect=%{l}.x.example", false),
+        ("v=spf1 redirect=%{l}.x.example", true),
+        ("v=spf1 include:inc.example -all", true),
+        ("v=spf1 include:plain.example -all", false),
+        ("v=spf1 include:%{h} -all", true),
+        // An explanation is for one sender, and is asked for here.
+        ("v=spf1 -all exp=%{l}.x.example", true),
+    ] {
+        let output = check(zone, record, "192.0.2.1");
+        assert_eq!(output.tells_of_sender, tells, "{record}: {output:?}");
+    }
+}

@@ -70,6 +70,7 @@ fn suite() {
         cases.sort_by_key(|(name, _)| name.as_str());
         for (name, case) in cases {
             total += 1;
+            senders_told_alike_fare_alike(name, case, &zone);
             match verdict(name, case, &run(case, &zone)) {
                 Ok(()) => passed += 1,
                 Err(what) => wrong.push(format!("{name}: {what}")),
@@ -92,6 +93,33 @@ fn run(case: &Case, zone: &Zone) -> Output {
     let client = case.host.parse().expect("an address");
     let receiver = "receiver.example";
     evaluate(&Request { client, identity, helo: &case.helo, receiver, now_unix_s: 1_400_000_000, explain: true }, zone)
+}
+
+/// An output that says so holds for every other sender of the domain at this client, and at every other time.
+fn senders_told_alike_fare_alike(name: &str, case: &Case, zone: &Zone) {
+    let (identity, helo) = match case.mailfrom.rsplit_once('@') {
+        Some((local_part, domain)) => (Identity::MailFrom { local_part, domain }, "elsewhere.example"),
+        None => (Identity::Helo, case.helo.as_str()),
+    };
+    let client = case.host.parse().expect("an address");
+    let request = Request {
+        client,
+        identity,
+        helo: &case.helo,
+        receiver: "r.example",
+        now_unix_s: 1_400_000_000,
+        explain: false,
+    };
+    let output = evaluate(&request, zone);
+    let others = ["", "x", "strong-bad", "\"a@b\"", "gladstone.philip", "www.example", "mary"];
+    for local_part in others.into_iter().filter(|_| !output.tells_of_sender) {
+        let identity = match identity {
+            Identity::MailFrom { domain, .. } => Identity::MailFrom { local_part, domain },
+            Identity::Helo => Identity::Helo,
+        };
+        let other = Request { identity, helo, now_unix_s: 1, ..request };
+        assert_eq!(evaluate(&other, zone), output, "{name}: {local_part}");
+    }
 }
 
 fn verdict(name: &str, case: &Case, output: &Output) -> Result<(), String> {

@@ -15,10 +15,18 @@ pub enum Counter {
     AcceptStarved,
     /// Connections refused because the PROXY header was absent, malformed or from a stranger.
     ProxyRefused,
+    /// Clients that spoke before their turn.
+    EarlyTalkers,
     /// Connections that went on inside TLS.
     TlsSessions,
     /// Handshakes that failed.
     TlsFailed,
+    /// Times that the DNS breaker opened.
+    DnsBreakerOpened,
+    /// Times that it closed again.
+    DnsBreakerClosed,
+    /// Connections turned away while it was open.
+    DnsBreakerShed,
     /// Recipients accepted at RCPT.
     RecipientsAccepted,
     /// Recipients refused at RCPT.
@@ -35,6 +43,38 @@ pub enum Counter {
     WouldRefuse,
     /// Messages or sessions turned away because the memory budget was used up.
     MemoryRefused,
+    /// Connections refused because their address or prefix had too many in a time.
+    ConnectionLimit,
+    /// Connections refused because their address or prefix had too many sessions.
+    SessionLimit,
+    /// MAIL refused because the address or prefix had too many messages in a time.
+    MessageLimit,
+    /// RCPT refused because the address or prefix had too many recipients in a time.
+    RecipientLimit,
+    /// Messages refused because an identity that they verified had too many in a time.
+    IdentityLimit,
+    /// Budgets of the limits forgotten before they were full again, for want of room in the table.
+    LimitForgotten,
+    /// Charges let through and not remembered, for want of room in the table.
+    LimitUntracked,
+    /// Milliseconds in load level brownout.
+    BrownoutMs,
+    /// Milliseconds in load level shed.
+    ShedMs,
+    /// Connections told to come again because the accept backlog was long.
+    ShedForBacklog,
+    /// Connections told to come again because the shard was late.
+    ShedForLag,
+    /// Connections told to come again because message memory was short.
+    ShedForMemory,
+    /// Connections told to come again because descriptors were short.
+    ShedForDescriptors,
+    /// Connections told to come again because the shard had nearly all that it serves.
+    ShedForConnections,
+    /// Connections told to come again because many waited for the next hop.
+    ShedForNextHop,
+    /// Connections told to come again by the spare descriptor, because there was no other.
+    ShedUnaccepted,
     /// Turns of the loop in which body hashes were advanced.
     HashBatches,
     /// Body hashes advanced in those turns.
@@ -75,13 +115,17 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 32] = [
+    pub const ALL: [Counter; 52] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
         Counter::AcceptStarved,
         Counter::ProxyRefused,
+        Counter::EarlyTalkers,
         Counter::TlsSessions,
         Counter::TlsFailed,
+        Counter::DnsBreakerOpened,
+        Counter::DnsBreakerClosed,
+        Counter::DnsBreakerShed,
         Counter::RecipientsAccepted,
         Counter::RecipientsRefused,
         Counter::MessagesAccepted,
@@ -90,6 +134,22 @@ impl Counter {
         Counter::MessageOctets,
         Counter::WouldRefuse,
         Counter::MemoryRefused,
+        Counter::ConnectionLimit,
+        Counter::SessionLimit,
+        Counter::MessageLimit,
+        Counter::RecipientLimit,
+        Counter::IdentityLimit,
+        Counter::LimitForgotten,
+        Counter::LimitUntracked,
+        Counter::BrownoutMs,
+        Counter::ShedMs,
+        Counter::ShedForBacklog,
+        Counter::ShedForLag,
+        Counter::ShedForMemory,
+        Counter::ShedForDescriptors,
+        Counter::ShedForConnections,
+        Counter::ShedForNextHop,
+        Counter::ShedUnaccepted,
         Counter::HashBatches,
         Counter::HashLanes,
         Counter::HashLanes1,
@@ -138,8 +198,12 @@ impl Counter {
             Counter::ConnectionsEnded => "connections_ended",
             Counter::AcceptStarved => "accept_starved",
             Counter::ProxyRefused => "proxy_refused",
+            Counter::EarlyTalkers => "early_talkers",
             Counter::TlsSessions => "tls_sessions",
             Counter::TlsFailed => "tls_failed",
+            Counter::DnsBreakerOpened => "dns_breaker_opened",
+            Counter::DnsBreakerClosed => "dns_breaker_closed",
+            Counter::DnsBreakerShed => "dns_breaker_shed",
             Counter::RecipientsAccepted => "recipients_accepted",
             Counter::RecipientsRefused => "recipients_refused",
             Counter::MessagesAccepted => "messages_accepted",
@@ -148,6 +212,22 @@ impl Counter {
             Counter::MessageOctets => "message_octets",
             Counter::WouldRefuse => "would_refuse",
             Counter::MemoryRefused => "memory_refused",
+            Counter::ConnectionLimit => "connection_limit",
+            Counter::SessionLimit => "session_limit",
+            Counter::MessageLimit => "message_limit",
+            Counter::RecipientLimit => "recipient_limit",
+            Counter::IdentityLimit => "identity_limit",
+            Counter::LimitForgotten => "limit_forgotten",
+            Counter::LimitUntracked => "limit_untracked",
+            Counter::BrownoutMs => "brownout_ms",
+            Counter::ShedMs => "shed_ms",
+            Counter::ShedForBacklog => "shed_for_backlog",
+            Counter::ShedForLag => "shed_for_lag",
+            Counter::ShedForMemory => "shed_for_memory",
+            Counter::ShedForDescriptors => "shed_for_descriptors",
+            Counter::ShedForConnections => "shed_for_connections",
+            Counter::ShedForNextHop => "shed_for_next_hop",
+            Counter::ShedUnaccepted => "shed_unaccepted",
             Counter::HashBatches => "hash_batches",
             Counter::HashLanes => "hash_lanes",
             Counter::HashLanes1 => "hash_lanes_1",
@@ -180,10 +260,16 @@ pub struct Counters {
 }
 
 /// Two cache lines' worth of alignment keeps one shard's block out of another's lines (prefetchers fetch pairs).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Block {
     values: [AtomicU64; Counter::ALL.len()],
+}
+
+impl Default for Block {
+    fn default() -> Block {
+        Block { values: [const { AtomicU64::new(0) }; Counter::ALL.len()] }
+    }
 }
 
 impl Counters {

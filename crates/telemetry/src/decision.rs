@@ -23,6 +23,9 @@ pub struct Decision<'a> {
     /// TLS, when the client speaks inside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsRecord<'a>>,
+    /// The client spoke before its turn; absent if it did not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub early_talker: bool,
     /// The name the client gave in HELO or EHLO.
     pub helo: &'a str,
     /// The reverse-path without brackets; empty for the null one.
@@ -34,7 +37,7 @@ pub struct Decision<'a> {
     /// How the rules treat the recipient: `enforced`, `monitored` or `exempt`; absent when it was refused before that was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<&'static str>,
-    /// `rcpt` or `end-of-data`.
+    /// `connect`, `mail`, `rcpt` or `end-of-data`; at the first two there is no recipient.
     pub stage: &'static str,
     /// The rule that decided, `accepted` if none objected.
     pub rule: &'static str,
@@ -60,7 +63,7 @@ pub struct Decision<'a> {
     /// DKIM, one entry for each signature looked at; absent before the end of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim: Option<Vec<DkimRecord<'a>>>,
-    /// Where the DKIM keys came from: `hit`, `miss` or `unused`.
+    /// Where the DKIM keys came from: `hit`, `miss`, `stale` or `unused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim_cache: Option<&'static str>,
     /// DMARC; absent before the end of the message.
@@ -68,6 +71,9 @@ pub struct Decision<'a> {
     pub dmarc: Option<DmarcRecord<'a>>,
     /// Where time went.
     pub duration_ms: Durations,
+    /// Refusals of the shard before this one that had no recipient either, and were counted, not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<u64>,
 }
 
 /// Text that is written only when the record is.
@@ -119,7 +125,7 @@ pub struct IprevRecord<'a> {
     pub result: &'static str,
     /// The PTR names.
     pub names: &'a [String],
-    /// `hit`, `miss` or `unused`.
+    /// `hit`, `miss`, `stale` or `unused`.
     pub cache: &'static str,
 }
 
@@ -134,7 +140,7 @@ pub struct SpfRecord<'a> {
     pub domain: &'a str,
     /// Why.
     pub reason: &'a str,
-    /// `hit`, `miss` or `unused`.
+    /// `hit`, `miss`, `stale` or `unused`.
     pub cache: &'static str,
 }
 
@@ -160,7 +166,7 @@ pub struct DmarcRecord<'a> {
     pub policy: &'static str,
     /// The From field's domain.
     pub domain: &'a str,
-    /// `hit`, `miss` or `unused`.
+    /// `hit`, `miss`, `stale` or `unused`.
     pub cache: &'static str,
 }
 

@@ -285,6 +285,7 @@ mod tests {
             client: std::net::Ipv6Addr::LOCALHOST.into(),
             connector: false,
             tls: None,
+            early_talker: false,
             helo: "a\"b\r\n",
             mail_from: "",
             rcpt_to: "bob@open.example",
@@ -303,6 +304,7 @@ mod tests {
             dkim_cache: None,
             dmarc: None,
             duration_ms: Durations::default(),
+            unrecorded: None,
         }
     }
 

@@ -28,6 +28,11 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) population: PopulationOptions,
 
+    /// Take the sources of each class one after the other, not at random: `--messages` as many as `--sources`, and `--mix` of one class, make
+    /// every one of them send once. With `--prefix 2000::/12` each lies in a /48 of its own.
+    #[arg(long)]
+    pub(crate) sources_in_turn: bool,
+
     /// Messages a second, whether or not the server keeps up (open loop) [default: 100].
     #[arg(long, value_name = "N", conflicts_with_all = ["closed", "ramp"])]
     pub(crate) rate: Option<f64>,

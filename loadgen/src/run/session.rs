@@ -55,7 +55,7 @@ pub(super) struct Session<'w> {
 /// Runs a whole connection of `messages` messages of a class. `intended`: when the first of them was to start. False if it failed.
 pub(super) async fn run(worker: &Worker, class: Class, messages: u32, intended: Instant, mut rng: Rng) -> bool {
     let setup = &*worker.setup;
-    let source = setup.population.draw_source(class, &mut rng);
+    let source = worker.common.source(setup, class, &mut rng);
     let address = setup.population.address(source);
     let mut stage = StageName::Connect;
     let opened = tokio::time::timeout(setup.options.timeout, open(worker, source, address, intended, rng, &mut stage));

@@ -19,7 +19,7 @@ use super::recorder::Recorder;
 use super::session;
 use super::timer::Timer;
 use crate::measurement::Spacing;
-use crate::population::{Class, Population};
+use crate::population::{Class, Population, Source};
 
 /// What all workers share and nobody changes.
 pub(super) struct Setup {
@@ -36,13 +36,29 @@ pub(super) struct Common {
     budget: AtomicU64,
     /// Connections open.
     pub(super) in_flight: AtomicU64,
+    /// Connections begun by each class, where sources come in turn.
+    turns: [AtomicU64; Class::ALL.len()],
     /// The user wants an end.
     pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Common {
     pub(super) fn new(messages: Option<u64>, stop: Arc<AtomicBool>) -> Common {
-        Common { budget: AtomicU64::new(messages.unwrap_or(u64::MAX)), in_flight: AtomicU64::new(0), stop }
+        Common {
+            budget: AtomicU64::new(messages.unwrap_or(u64::MAX)),
+            in_flight: AtomicU64::new(0),
+            turns: Default::default(),
+            stop,
+        }
+    }
+
+    /// The source of a connection of `class`.
+    pub(super) fn source(&self, setup: &Setup, class: Class, rng: &mut Rng) -> Source {
+        if !setup.options.sources_in_turn {
+            return setup.population.draw_source(class, rng);
+        }
+        let turn = self.turns[class.index()].fetch_add(1, Ordering::Relaxed);
+        setup.population.source_in_turn(class, turn)
     }
 
     /// Takes one message from the budget.

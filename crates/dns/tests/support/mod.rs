@@ -16,8 +16,12 @@ use mx6_dns::{CacheSizes, Caches, Deadline, Dns, DnsConfig, TtlLimits, TxtValue}
 /// What the server does with a query.
 pub enum Act {
     Answer(Message),
-    /// These octets, with the query's id if `true`.
+    /// These octets, with the query's id in front if `true`.
     Raw(Vec<u8>, bool),
+    /// Over TCP: these octets without a length in front, then nothing more.
+    Part(Vec<u8>),
+    /// From another port.
+    Elsewhere(Message),
     /// Some datagrams, then the answer.
     After(Vec<Vec<u8>>, Message),
     Late(Duration, Message),
@@ -115,6 +119,15 @@ type Script = dyn Fn(&Query) -> Act + Send + Sync;
 
 impl Server {
     pub fn start(script: impl Fn(&Query) -> Act + Send + Sync + 'static) -> Server {
+        Server::start_on(true, script)
+    }
+
+    /// As [`Server::start`], but nobody listens for TCP.
+    pub fn without_tcp(script: impl Fn(&Query) -> Act + Send + Sync + 'static) -> Server {
+        Server::start_on(false, script)
+    }
+
+    fn start_on(tcp: bool, script: impl Fn(&Query) -> Act + Send + Sync + 'static) -> Server {
         let script: Arc<Script> = Arc::new(script);
         let (socket, listener) = loop {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -130,6 +143,9 @@ impl Server {
         };
         let (count, log, udp_script) = (server.udp.clone(), server.log.clone(), script.clone());
         std::thread::spawn(move || serve_udp(&Arc::new(socket), &udp_script, &count, &log));
+        if !tcp {
+            return server;
+        }
         let count = server.tcp.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -187,7 +203,11 @@ fn serve_udp(
                     drop(socket.send_to(&message.to_vec().unwrap(), peer));
                 });
             }
-            Act::Drop => {}
+            Act::Elsewhere(message) => {
+                let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+                drop(other.send_to(&message.to_vec().unwrap(), peer));
+            }
+            Act::Drop | Act::Part(_) => {}
         }
     }
 }
@@ -200,8 +220,18 @@ fn serve_tcp(mut stream: TcpStream, script: &Arc<Script>, count: &AtomicUsize) {
             return;
         }
         count.fetch_add(1, Ordering::SeqCst);
-        if let Act::Answer(message) = script(&read(&buffer, true)) {
-            let octets = message.to_vec().unwrap();
+        let query = read(&buffer, true);
+        let octets = match script(&query) {
+            Act::Answer(message) => Some(message.to_vec().unwrap()),
+            Act::Raw(octets, false) => Some(octets),
+            Act::Raw(octets, true) => Some([query.message.metadata.id.to_be_bytes().as_slice(), &octets].concat()),
+            Act::Part(octets) => {
+                drop(stream.write_all(&octets));
+                None
+            }
+            _ => None,
+        };
+        if let Some(octets) = octets {
             let mut framed = u16::try_from(octets.len()).unwrap().to_be_bytes().to_vec();
             framed.extend(octets);
             // In two parts, so that the reader has to put it together.

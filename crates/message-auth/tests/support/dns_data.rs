@@ -4,8 +4,8 @@
 //! row answers SERVFAIL, one with a `SILENT` row not at all (served data only); a name that is no row's and has none below it does not exist.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Owner, type, data.
 pub(crate) type Row = (String, &'static str, String);
@@ -28,6 +28,11 @@ pub(crate) fn reverse_name(address: &str) -> String {
 
 /// Serves `rows` until the process ends; tells where, and counts the queries.
 pub(crate) fn serve(rows: Vec<Row>) -> (SocketAddr, Arc<AtomicUsize>) {
+    serve_changing(Arc::new(Mutex::new(rows)), |_| 300)
+}
+
+/// As [`serve`], for rows that change meanwhile, with the TTL of each name.
+pub(crate) fn serve_changing(rows: Arc<Mutex<Vec<Row>>>, ttl_s: fn(&str) -> u32) -> (SocketAddr, Arc<AtomicUsize>) {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let address = socket.local_addr().unwrap();
     let queries = Arc::new(AtomicUsize::new(0));
@@ -36,7 +41,7 @@ pub(crate) fn serve(rows: Vec<Row>) -> (SocketAddr, Arc<AtomicUsize>) {
         let mut query = [0; 4096];
         while let Ok((len, from)) = socket.recv_from(&mut query) {
             counter.fetch_add(1, Ordering::Relaxed);
-            if let Some(response) = respond(&rows, &query[..len]) {
+            if let Some(response) = respond(&rows.lock().unwrap(), ttl_s, &query[..len]) {
                 let _ = socket.send_to(&response, from);
             }
         }
@@ -44,7 +49,7 @@ pub(crate) fn serve(rows: Vec<Row>) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, queries)
 }
 
-fn respond(rows: &[Row], query: &[u8]) -> Option<Vec<u8>> {
+fn respond(rows: &[Row], ttl_s: fn(&str) -> u32, query: &[u8]) -> Option<Vec<u8>> {
     let (name, end) = read_name(query, 12)?;
     let kind = u16::from_be_bytes([*query.get(end)?, *query.get(end + 1)?]);
     let at_or_below = |owner: &str| name == owner || name.ends_with(&format!(".{owner}"));
@@ -67,21 +72,22 @@ fn respond(rows: &[Row], query: &[u8]) -> Option<Vec<u8>> {
     response.extend_from_slice(&[0, u8::from(answers.is_empty() && !failing), 0, 0]);
     response.extend_from_slice(query.get(12..end + 4)?);
     for (_, _, data) in &answers {
-        push_record(&mut response, &[0xc0, 12], kind, &rdata(kind, data));
+        push_record(&mut response, &[0xc0, 12], kind, ttl_s(&name), &rdata(kind, data));
     }
     if answers.is_empty() && !failing {
         let zone = rows.iter().find(|(owner, kind, _)| *kind == "SOA" && at_or_below(owner));
         let mut soa = vec![0, 0];
-        soa.extend_from_slice(&[0, 0, 1, 44].repeat(5));
-        push_record(&mut response, &wire_name(zone.map_or("", |(owner, ..)| owner)), 6, &soa);
+        soa.extend_from_slice(&ttl_s(&name).to_be_bytes().repeat(5));
+        push_record(&mut response, &wire_name(zone.map_or("", |(owner, ..)| owner)), 6, ttl_s(&name), &soa);
     }
     Some(response)
 }
 
-fn push_record(response: &mut Vec<u8>, owner: &[u8], kind: u16, rdata: &[u8]) {
+fn push_record(response: &mut Vec<u8>, owner: &[u8], kind: u16, ttl_s: u32, rdata: &[u8]) {
     response.extend_from_slice(owner);
     response.extend_from_slice(&kind.to_be_bytes());
-    response.extend_from_slice(&[0, 1, 0, 0, 1, 44]);
+    response.extend_from_slice(&[0, 1]);
+    response.extend_from_slice(&ttl_s.to_be_bytes());
     response.extend_from_slice(&u16::try_from(rdata.len()).unwrap().to_be_bytes());
     response.extend_from_slice(rdata);
 }

@@ -99,6 +99,44 @@ pub(super) fn domain_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     Ok(table.into_iter().map(|(domain, mode)| format!("{domain}={mode}")).collect())
 }
 
+/// `limit = ["64.messages=600/1h"]`, or a table `[limit]` of `"64.messages" = "600/1h"`; each becomes what stands on the command line.
+pub(super) fn limit_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected a list such as [\"64.messages=600/1h\"], or a table of \"64.messages\" = \"600/1h\""
+    )]
+    enum Limits {
+        List(Vec<String>),
+        Table(BTreeMap<String, Bound>),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Bound {
+        Text(String),
+        Number(u32),
+        // Written without quotes, `64.messages` is a table in a table.
+        Table(BTreeMap<String, Bound>),
+    }
+    fn push(name: &str, bound: Bound, limits: &mut Vec<String>) {
+        match bound {
+            Bound::Text(text) => limits.push(format!("{name}={text}")),
+            Bound::Number(number) => limits.push(format!("{name}={number}")),
+            Bound::Table(table) => {
+                table.into_iter().for_each(|(what, bound)| push(&format!("{name}.{what}"), bound, limits));
+            }
+        }
+    }
+    Ok(match Limits::deserialize(deserializer)? {
+        Limits::List(limits) => limits,
+        Limits::Table(table) => {
+            let mut limits = Vec::new();
+            table.into_iter().for_each(|(name, bound)| push(&name, bound, &mut limits));
+            limits
+        }
+    })
+}
+
 /// `cores = 2` and `cores = "0,1"`.
 pub(super) fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
@@ -136,6 +174,9 @@ mod tests {
             ("hostname = \"a\"\ndns-server = [\"127.0.0.1\", \"x\"]\n", ":2:1: --dns-server: resolver `x`"),
             ("listen = [\n  \"::1:25\",\n]\n", ":1:1: --listen `::1:25`"),
             ("\n\ncache-ptr = 0\n", ":3:1: --cache-ptr `0`"),
+            ("limit = [\n \"64.messages=600\"]\n", ":1:1: --limit: messages are limited in a time"),
+            ("[limit]\n\"64.sessions\" = 5\n\"32.sessions\" = 5\n", ":3:1: --limit: scope `32`"),
+            ("limit = 3\n", ":1:9: expected a list such as"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err().to_string();
@@ -148,11 +189,12 @@ mod tests {
     #[test]
     fn a_whole_file() {
         let options = parse(
-            "hostname = \"mx.example\"\ncores = 2\nlisten = [\"[::1]:2525\"]\ncache-ptr = 8\n[domain]\n\"b.example\" = \"reject\"\n\"a.example\" = \"accept\"\n",
+            "hostname = \"mx.example\"\nlimit.64.messages = \"5/1s\"\nlimit.\"48.sessions\" = 7\ncores = 2\nlisten = [\"[::1]:2525\"]\ncache-ptr = 8\n[domain]\n\"b.example\" = \"reject\"\n\"a.example\" = \"accept\"\n",
         )
         .unwrap();
         assert_eq!(options.hostname.as_deref(), Some("mx.example"));
         assert_eq!(options.cache_ptr, Some(8));
+        assert_eq!(options.limit, ["48.sessions=7", "64.messages=5/1s"]);
         assert_eq!(options.domain, ["a.example=accept", "b.example=reject"]);
     }
 

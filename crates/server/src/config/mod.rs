@@ -12,6 +12,7 @@ use mx6_delivery::{Target, TargetError};
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{CacheSizes, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCacheSizes;
+use mx6_policy::limits::{LimitError, LimitRules};
 use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode, canonical_network};
 use mx6_runtime::{Cores, CoresError};
 use mx6_telemetry::LogTarget;
@@ -40,14 +41,26 @@ pub struct Config {
     pub names: NameSource,
     /// How long one query may take.
     pub dns_timeout: Option<Duration>,
+    /// How long after their TTL records stand in for a failing resolver.
+    pub dns_stale: Duration,
+    /// Names by which the resolver is watched: lower case, no final dot.
+    pub dns_probes: Vec<String>,
     /// Domains, mode, kind of reverse DNS.
     pub gate: Gate,
     /// Partners known by their network.
     pub connectors: Vec<Connector>,
+    /// What becomes of clients that speak before their turn.
+    pub early_talker: EarlyTalker,
+    /// What anonymous clients wait for the greeting.
+    pub greet_delay: Duration,
     /// Partners known by their certificate.
     pub certificate_connectors: Vec<CertificateConnector>,
     /// Ours; none: TLS is not offered.
     pub certificates: Vec<CertificateFiles>,
+    /// By address, prefix and verified identity.
+    pub limits: LimitRules,
+    /// Octets of the table that the limits need.
+    pub limit_table_octets: u64,
     /// Where accepted mail goes.
     pub target: Target,
     /// The first is written, all are ours.
@@ -75,7 +88,7 @@ pub struct Config {
 pub struct CacheOctets {
     /// PTR, A, AAAA, MX.
     pub ptr: u64,
-    /// SPF records.
+    /// SPF records and results.
     pub spf: u64,
     /// DKIM keys and DMARC records.
     pub dkim: u64,
@@ -88,11 +101,17 @@ impl CacheOctets {
         CacheSizes { ptr_octets: self.ptr / 2, address_octets: self.ptr / 8, mx_octets: self.ptr / 8 }
     }
 
-    /// The part for parsed TXT records. DMARC records share the DKIM keys' bound, a quarter for them.
+    /// The part for parsed TXT records. DMARC records share the DKIM keys' bound, a quarter for them; SPF results likewise that of the
+    /// records.
     #[must_use]
     pub(crate) fn message_auth(&self) -> MessageAuthCacheSizes {
-        let dmarc_octets = self.dkim / 4;
-        MessageAuthCacheSizes { spf_octets: self.spf, dkim_octets: self.dkim - dmarc_octets, dmarc_octets }
+        let (dmarc_octets, spf_result_octets) = (self.dkim / 4, self.spf / 4);
+        MessageAuthCacheSizes {
+            spf_octets: self.spf - spf_result_octets,
+            spf_result_octets,
+            dkim_octets: self.dkim - dmarc_octets,
+            dmarc_octets,
+        }
     }
 }
 
@@ -115,7 +134,10 @@ impl Config {
             cores: "--cores",
             names: "--dns-server or --zone",
             dns_timeout: "--dns-timeout-ms",
+            dns_stale: "--dns-stale",
+            dns_probes: "--dns-probe",
             authserv_ids: "--authserv-id",
+            limit_table_octets: "--limit-table",
             memory_octets: "--memory",
             spill_dir: "--spill-dir",
             cache_octets: "--cache-ptr, --cache-spf or --cache-dkim",
@@ -125,6 +147,17 @@ impl Config {
         }
         kept
     }
+}
+
+/// What becomes of clients that speak before their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlyTalker {
+    /// Nobody looks.
+    Ignore,
+    /// It is counted and recorded.
+    Record,
+    /// And anonymous ones are turned away.
+    Refuse,
 }
 
 /// Where names are looked up.
@@ -171,6 +204,9 @@ pub enum ConfigError {
     /// A partner's certificate.
     #[error("--connector-cert: {0}")]
     CertificateConnector(#[from] CertificateConnectorError),
+    /// A limit.
+    #[error("--limit: {0}")]
+    Limit(#[from] LimitError),
     /// A resolver.
     #[error("--dns-server: {0}")]
     Resolver(#[from] DnsError),
@@ -215,9 +251,15 @@ impl Options {
         self.cores.as_deref().map(Cores::parse).transpose()?;
         self.name_source()?;
         self.dns_timeout()?;
+        self.checked_dns_stale()?;
+        self.checked_dns_probes()?;
         self.gate()?;
         self.connectors()?;
         self.certificate_connectors()?;
+        self.early_talker()?;
+        self.greet_delay()?;
+        LimitRules::parse_all(&self.limit)?;
+        mebibytes("--limit-table", self.limit_table, limits::LIMIT_TABLE_MIB_DEFAULT)?;
         if !self.deliver.is_empty() {
             Target::parse_all(&self.deliver)?;
         }
@@ -259,10 +301,16 @@ impl Options {
             cores: Cores::parse(self.cores.as_deref().unwrap_or("1"))?,
             names: self.name_source()?,
             dns_timeout: self.dns_timeout()?,
+            dns_stale: self.checked_dns_stale()?,
+            dns_probes: self.checked_dns_probes()?,
             gate: self.gate()?,
             connectors: self.connectors()?,
+            early_talker: self.early_talker()?,
+            greet_delay: self.greet_delay()?,
             certificate_connectors: self.certificate_connectors()?,
             certificates: self.certificates()?,
+            limits: LimitRules::parse_all(&self.limit)?,
+            limit_table_octets: mebibytes("--limit-table", self.limit_table, limits::LIMIT_TABLE_MIB_DEFAULT)?,
             target: Target::parse_all(&self.deliver)?,
             authserv_ids,
             size_limit: self.checked_size_limit()?,
@@ -282,10 +330,7 @@ impl Options {
             let remedy = "give our fully qualified name, such as mx.example.com";
             return Err(ConfigError::Missing { option: "--hostname", remedy });
         };
-        let label_ok = |label: &str| {
-            !label.is_empty() && label.len() <= 63 && label.bytes().all(|o| o.is_ascii_alphanumeric() || o == b'-')
-        };
-        if hostname.len() > 253 || !hostname.split('.').all(label_ok) {
+        if !is_domain_name(hostname, b"-") {
             return Err(ConfigError::invalid(
                 "--hostname",
                 hostname,
@@ -327,7 +372,7 @@ impl Options {
             Some("fcrdns") => PtrMode::Fcrdns,
             Some(other) => return Err(ConfigError::invalid("--ptr", other, "is not one of exists, fcrdns")),
         };
-        Ok(Gate { directory, mode, ptr })
+        Ok(Gate { directory, mode, ptr, one_domain: self.one_domain })
     }
 
     /// The partners.
@@ -340,6 +385,24 @@ impl Options {
 
     fn certificate_connectors(&self) -> Result<Vec<CertificateConnector>, ConfigError> {
         self.connector_cert.iter().map(|text| text.parse().map_err(ConfigError::from)).collect()
+    }
+
+    fn early_talker(&self) -> Result<EarlyTalker, ConfigError> {
+        match self.early_talker.as_deref() {
+            Some("ignore") => Ok(EarlyTalker::Ignore),
+            None | Some("record") => Ok(EarlyTalker::Record),
+            Some("refuse") => Ok(EarlyTalker::Refuse),
+            Some(other) => Err(ConfigError::invalid("--early-talker", other, "is not one of ignore, record, refuse")),
+        }
+    }
+
+    fn greet_delay(&self) -> Result<Duration, ConfigError> {
+        let ms = self.greet_delay_ms.unwrap_or(0);
+        if ms > limits::GREET_DELAY_MS_MAX {
+            let reason = format!("must not be more than {}", limits::GREET_DELAY_MS_MAX);
+            return Err(ConfigError::invalid("--greet-delay-ms", &ms.to_string(), reason));
+        }
+        Ok(Duration::from_millis(ms))
     }
 
     /// Certificates with their keys.
@@ -396,6 +459,31 @@ impl Options {
         Ok(Some(Duration::from_millis(ms)))
     }
 
+    /// How long after their TTL records stand in for a failing resolver.
+    fn checked_dns_stale(&self) -> Result<Duration, ConfigError> {
+        let seconds = self.dns_stale.unwrap_or(limits::DNS_STALE_S_DEFAULT);
+        if seconds > limits::DNS_STALE_S_MAX {
+            let reason = format!("must lie between 0 and {} (three days, RFC 8767 §5)", limits::DNS_STALE_S_MAX);
+            return Err(ConfigError::invalid("--dns-stale", &seconds.to_string(), reason));
+        }
+        Ok(Duration::from_secs(seconds))
+    }
+
+    /// Names by which the resolver is watched.
+    fn checked_dns_probes(&self) -> Result<Vec<String>, ConfigError> {
+        let names = self.dns_probe.iter().map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase());
+        let names: Vec<String> = names.collect();
+        if let Some(name) = names.iter().find(|name| !is_domain_name(name, b"-_")) {
+            return Err(ConfigError::invalid("--dns-probe", name, "is not a domain name"));
+        }
+        match names.get(limits::DNS_PROBES_MAX) {
+            Some(name) => {
+                Err(ConfigError::invalid("--dns-probe", name, format!("is one more than {}", limits::DNS_PROBES_MAX)))
+            }
+            None => Ok(names),
+        }
+    }
+
     /// Bounds of the caches.
     ///
     /// # Errors
@@ -424,6 +512,14 @@ impl Options {
             wait: wait.map_or(defaults.wait, Duration::from_micros),
         })
     }
+}
+
+/// Labels of letters, digits and `further`.
+fn is_domain_name(text: &str, further: &[u8]) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|o| o.is_ascii_alphanumeric() || further.contains(&o))
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 fn socket_addresses(option: &'static str, texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
@@ -479,7 +575,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 18] = [
+        let cases: [(Change, &str); 26] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
             (|o| o.listen = vec![], "--listen is missing"),
@@ -492,10 +588,21 @@ mod tests {
             (|o| o.domain = vec!["open.example".into()], "--domain `open.example`: write DOMAIN=accept"),
             (|o| o.domain = vec!["open.example=yes".into()], "--domain: domain mode `yes`"),
             (|o| o.connector = vec!["x".into()], "--connector: "),
+            (
+                |o| o.connector_cert = vec!["partner.example".into()],
+                "--connector-cert: connector `partner.example`: a name is",
+            ),
+            (|o| o.early_talker = Some("shout".into()), "--early-talker `shout`: is not one of ignore, record, refuse"),
+            (|o| o.greet_delay_ms = Some(600_000), "--greet-delay-ms `600000`: must not be more than 60000"),
+            (|o| o.limit = vec!["64.mail=5/1s".into()], "--limit: `mail` is not one of connections, messages"),
+            (|o| o.limit_table = Some(0), "--limit-table `0`: must lie between 1"),
             (|o| o.cores = Some("x".into()), "--cores: "),
             (|o| o.kernels = Some("fast".into()), "--kernels `fast`: is not auto, portable or a kernel (sha-ni, "),
             (|o| o.kernels = Some("avx2,sha-ni".into()), "--kernels `avx2,sha-ni`: avx2 and sha-ni do the same"),
             (|o| o.cache_spf = Some(0), "--cache-spf `0`: must lie between 1"),
+            (|o| o.dns_stale = Some(604_800), "--dns-stale `604800`: must lie between 0 and 259200"),
+            (|o| o.dns_probe = vec!["a..b".into()], "--dns-probe `a..b`: is not a domain name"),
+            (|o| o.dns_probe = vec!["n.example".into(); 9], "--dns-probe `n.example`: is one more than 8"),
             (|o| o.dkim_batch_max = Some(0), "--dkim-batch-max `0`: must lie between 1 and 1024"),
             (
                 |o| o.dkim_batch_wait_us = Some(1_000_000),

@@ -40,6 +40,15 @@ pub struct Options {
     #[arg(long, env = "MX6_DNS_TIMEOUT_MS", value_name = "MS")]
     pub dns_timeout_ms: Option<u64>,
 
+    /// How long after their TTL records are still used while the resolver fails, in seconds; 0: never [default: 86400, at most 259200].
+    #[arg(long, env = "MX6_DNS_STALE", value_name = "SECONDS")]
+    pub dns_stale: Option<u64>,
+
+    /// Name that exists, asked for every few seconds; repeatable. While none is answered, new anonymous IPv6 clients get 421 [default:
+    /// none: the resolver is not watched].
+    #[arg(long, env = "MX6_DNS_PROBE", value_name = "NAME", value_delimiter = ',')]
+    pub dns_probe: Vec<String>,
+
     /// Answer DNS questions from this zone file (RFC 1035 form) instead of asking a resolver [env: MX6_ZONE].
     #[arg(long, value_name = "FILE")]
     pub zone: Option<PathBuf>,
@@ -80,6 +89,29 @@ pub struct Options {
     #[arg(long, env = "MX6_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
     pub tls_key: Vec<PathBuf>,
 
+    /// Take recipients of one domain only in a transaction (RFC 9422 RCPTDOMAINMAX=1): others get 452 and come again.
+    #[arg(long, env = "MX6_ONE_DOMAIN")]
+    pub one_domain: bool,
+
+    /// What becomes of clients that speak before the greeting, or send on behind a command whose reply they must await: `ignore`,
+    /// `record` (counted, and in the decision record) or `refuse` (554 and the end, for anonymous clients) [default: record].
+    #[arg(long, env = "MX6_EARLY_TALKER", value_name = "ignore|record|refuse")]
+    pub early_talker: Option<String>,
+
+    /// How long an anonymous client waits for the greeting, to be caught if it does not, in milliseconds [default: 0].
+    #[arg(long, env = "MX6_GREET_DELAY_MS", value_name = "MS")]
+    pub greet_delay_ms: Option<u64>,
+    /// A limit, SCOPE.WHAT=N[/PERIOD]; repeatable. Scope: address, 64, 56, 48 (prefixes of an IPv6 address) or identity (a domain that SPF or
+    /// DKIM verified). What: connections, messages, recipients (in a period: 1s, 1m, 1h, 1d) or sessions (at once); N may be `none` [default:
+    /// address.sessions=2000, 64.sessions=5000, 56.sessions=7500, 48.sessions=10000, for anonymous clients, all cores together; no rates].
+    #[arg(long, env = "MX6_LIMIT", value_name = "SCOPE.WHAT=N[/PERIOD]", value_delimiter = ',')]
+    #[serde(deserialize_with = "super::file::limit_table")]
+    pub limit: Vec<String>,
+
+    /// Memory for what the limits must remember, all cores together, in MiB; taken at the start [default: 16].
+    #[arg(long, env = "MX6_LIMIT_TABLE", value_name = "MIB")]
+    pub limit_table: Option<u64>,
+
     /// Our name in Authentication-Results, shared by a fleet; further ones are removed from incoming mail too [default: hostname].
     #[arg(long, env = "MX6_AUTHSERV_ID", value_name = "ID", value_delimiter = ',')]
     pub authserv_id: Vec<String>,
@@ -100,7 +132,7 @@ pub struct Options {
     #[arg(long, env = "MX6_CACHE_PTR", value_name = "MIB")]
     pub cache_ptr: Option<u64>,
 
-    /// Cache for SPF records, in MiB [default: 32].
+    /// Cache for SPF, in MiB: three quarters for records, the rest for results [default: 32].
     #[arg(long, env = "MX6_CACHE_SPF", value_name = "MIB")]
     pub cache_spf: Option<u64>,
 
@@ -150,15 +182,22 @@ impl Options {
             cores: self.cores.or(below.cores),
             dns_server,
             dns_timeout_ms: self.dns_timeout_ms.or(below.dns_timeout_ms),
+            dns_stale: self.dns_stale.or(below.dns_stale),
+            dns_probe: list(self.dns_probe, below.dns_probe),
             zone,
             domain: list(self.domain, below.domain),
             deliver: list(self.deliver, below.deliver),
             ptr: self.ptr.or(below.ptr),
             mode: self.mode.or(below.mode),
             connector: list(self.connector, below.connector),
+            one_domain: self.one_domain || below.one_domain,
+            early_talker: self.early_talker.or(below.early_talker),
+            greet_delay_ms: self.greet_delay_ms.or(below.greet_delay_ms),
             connector_cert: list(self.connector_cert, below.connector_cert),
             tls_cert: list(self.tls_cert, below.tls_cert),
             tls_key: list(self.tls_key, below.tls_key),
+            limit: list(self.limit, below.limit),
+            limit_table: self.limit_table.or(below.limit_table),
             authserv_id: list(self.authserv_id, below.authserv_id),
             size_limit: self.size_limit.or(below.size_limit),
             memory: self.memory.or(below.memory),
@@ -185,7 +224,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 28] = [
+pub(super) const KEYS: [&str; 35] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -193,6 +232,8 @@ pub(super) const KEYS: [&str; 28] = [
     "cores",
     "dns-server",
     "dns-timeout-ms",
+    "dns-stale",
+    "dns-probe",
     "zone",
     "domain",
     "deliver",
@@ -200,8 +241,13 @@ pub(super) const KEYS: [&str; 28] = [
     "mode",
     "connector",
     "connector-cert",
+    "one-domain",
+    "early-talker",
+    "greet-delay-ms",
     "tls-cert",
     "tls-key",
+    "limit",
+    "limit-table",
     "authserv-id",
     "size-limit",
     "memory",

@@ -182,7 +182,8 @@ impl Memory {
         let caches = senders * resident;
         let rest = free.saturating_sub(caches + shards * connections * CONNECTION_OCTETS) / shards;
         let cache = |octets: u64| octets.div_ceil(1 << 20).max(CACHE_MIB_MIN);
-        // `--cache-ptr` gives a half to PTR and an eighth each to A, AAAA and MX; `--cache-dkim` a quarter to DMARC.
+        // `--cache-ptr` gives a half to PTR and an eighth each to A, AAAA and MX; `--cache-spf` a quarter to results,
+        // `--cache-dkim` to DMARC.
         let (ptr, address) = (senders * m::PTR_ENTRY_OCTETS * 2, senders * m::ADDRESS_ENTRY_OCTETS * 8);
         let domains = senders / SENDERS_OF_DOMAIN;
         Memory {
@@ -191,7 +192,7 @@ impl Memory {
             connections,
             messages: rest.min(messages_in_flight() * MESSAGE_OCTETS),
             cache_ptr: cache(ptr.max(address)),
-            cache_spf: cache(domains * m::SPF_ENTRY_OCTETS),
+            cache_spf: cache(domains * m::SPF_ENTRY_OCTETS * 4 / 3),
             cache_dkim: cache(domains * m::DKIM_ENTRY_OCTETS * 4 / 3),
             senders,
         }
@@ -234,7 +235,10 @@ impl Memory {
                 self.cache_spf.to_string(),
                 None,
                 false,
-                format!("records of {domains} domains, {} octets each", m::SPF_ENTRY_OCTETS),
+                format!(
+                    "records of {domains} domains, {} octets each in three quarters of it, the rest for results",
+                    m::SPF_ENTRY_OCTETS
+                ),
             ),
             advice(
                 "cache-dkim",
@@ -253,7 +257,7 @@ impl Memory {
 /// Octets that the caches count for one sender: its PTR and address as they divide their room, and its part of a domain's records.
 fn octets_of_sender() -> u64 {
     let names = (m::PTR_ENTRY_OCTETS * 2).max(m::ADDRESS_ENTRY_OCTETS * 8);
-    names + (m::SPF_ENTRY_OCTETS + m::DKIM_ENTRY_OCTETS * 4 / 3).div_ceil(SENDERS_OF_DOMAIN)
+    names + ((m::SPF_ENTRY_OCTETS + m::DKIM_ENTRY_OCTETS) * 4 / 3).div_ceil(SENDERS_OF_DOMAIN)
 }
 
 /// Of one core that does nothing but take messages.

@@ -112,7 +112,7 @@ pub(super) fn each<'a>(
 }
 
 /// Named quirk: more than one SP before a parameter.
-fn blanks(input: &[u8]) -> IResult<&[u8], &[u8]> {
+pub(super) fn blanks(input: &[u8]) -> IResult<&[u8], &[u8]> {
     take_while1(|octet| octet == b' ').parse(input)
 }
 
@@ -146,7 +146,7 @@ fn esmtp_value(input: &[u8]) -> IResult<&[u8], &[u8]> {
 /// ```
 ///
 /// Twenty nines do not fit into 64 bits: the largest number that does stands for all beyond it.
-fn size_value(input: &[u8]) -> IResult<&[u8], u64> {
+pub(super) fn size_value(input: &[u8]) -> IResult<&[u8], u64> {
     let digits = verify(take_while(|octet: u8| octet.is_ascii_digit()), |digits: &[u8]| {
         (1..=SIZE_DIGITS_MAX).contains(&digits.len())
     });

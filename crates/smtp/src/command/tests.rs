@@ -8,7 +8,7 @@ use alloc::string::String;
 fn commands_without_addresses() {
     let long = |octets: usize| String::from("EHLO ") + &"a".repeat(octets);
     let (longest, too_long) = (long(255), long(256));
-    let cases: [(&str, Result<Command<'_>, CommandError>); 48] = [
+    let cases: [(&str, Result<Command<'_>, CommandError>); 58] = [
         ("HELO a", Ok(Command::Helo { domain: "a" })),
         ("helo a.example", Ok(Command::Helo { domain: "a.example" })),
         ("EHLO a.example.", Ok(Command::Ehlo { domain: "a.example." })),
@@ -49,10 +49,20 @@ fn commands_without_addresses() {
         ("12345", Err(Unknown)),
         ("é", Err(Unknown)),
         ("EXPN a", Err(NotImplemented)),
-        ("starttls", Err(NotImplemented)),
+        ("starttls", Ok(Command::StartTls)),
+        ("STARTTLS x", Err(Argument)),
         ("AUTH PLAIN", Err(NotImplemented)),
         ("TURN", Err(NotImplemented)),
-        ("BDAT 5 LAST", Err(Chunking)),
+        ("BDAT 5 LAST", Ok(Command::Bdat { octets: 5, last: true })),
+        ("bdat  0", Ok(Command::Bdat { octets: 0, last: false })),
+        ("BDAT 99999999999999999999", Ok(Command::Bdat { octets: u64::MAX, last: false })),
+        ("BDAT 100000000000000000000", Err(Chunking)),
+        ("BDAT", Err(Chunking)),
+        ("BDAT LAST", Err(Chunking)),
+        ("BDAT -1", Err(Chunking)),
+        ("BDAT 5LAST", Err(Chunking)),
+        ("BDAT 5 LASTLY", Err(Chunking)),
+        ("BDAT 5 LAST LAST", Err(Chunking)),
         ("GET / HTTP/1.1", Err(NotSmtp)),
         ("CONNECT a:25 HTTP/1.1", Err(NotSmtp)),
         ("MAIL", Err(Argument)),

@@ -13,7 +13,7 @@ impl Session {
         let Some(asked) = self.take_question(now_ms) else { return };
         match verdict {
             Verdict::Accept => self.accepted(now_ms, asked, None),
-            Verdict::Defer(reply) | Verdict::Reject(reply) => self.refused(asked, &reply),
+            Verdict::Defer(reply) | Verdict::Reject(reply) => self.refused(now_ms, asked, &reply),
         }
         self.close_if_stopping();
     }
@@ -24,7 +24,7 @@ impl Session {
         debug_assert!(matches!(asked, Asked::Rcpt | Asked::EndOfData { .. }), "delivery is not asked about this");
         match outcome {
             Outcome::Accepted(reply) => self.accepted(now_ms, asked, Some(&reply)),
-            Outcome::Refused(reply) | Outcome::Unknown(reply) => self.refused(asked, &reply),
+            Outcome::Refused(reply) | Outcome::Unknown(reply) => self.refused(now_ms, asked, &reply),
         }
         self.close_if_stopping();
     }
@@ -49,6 +49,7 @@ impl Session {
             }
             Asked::Mail => {
                 self.transaction = Transaction::opened();
+                self.transactions += 1;
                 replies::MAIL_ACCEPTED
             }
             Asked::Rcpt => {
@@ -56,12 +57,13 @@ impl Session {
                 replies::RCPT_ACCEPTED
             }
             Asked::Data => {
-                let incoming = Incoming::new(self.config.size_limit, self.config.header_octets_max);
-                self.state = State::Message(incoming);
+                self.incoming = Some(Incoming::dotted(&self.config));
+                self.state = State::Message;
                 self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
                 replies::SEND_MESSAGE
             }
-            Asked::EndOfData { fault: Some(fault) } => return self.refused(asked, &fault.reply()),
+            Asked::FirstChunk(chunk) => return self.first_chunk(now_ms, chunk),
+            Asked::EndOfData { fault: Some(fault) } => return self.refused(now_ms, asked, &fault.reply()),
             Asked::EndOfData { fault: None } => {
                 self.transaction = Transaction::None;
                 replies::MESSAGE_ACCEPTED
@@ -73,11 +75,16 @@ impl Session {
         }
     }
 
-    fn refused(&mut self, asked: Asked, reply: &Reply) {
+    fn refused(&mut self, now_ms: u64, asked: Asked, reply: &Reply) {
         match asked {
+            // The reply follows the chunk.
+            Asked::FirstChunk(chunk) => return self.first_chunk_refused(now_ms, chunk, reply),
             Asked::Helo { .. } | Asked::Data => {}
             Asked::Mail => self.transaction = Transaction::Refused,
             Asked::Rcpt => self.transaction.count_recipient(false),
+            Asked::EndOfData { .. } if core::mem::take(&mut self.chunks_may_follow) => {
+                self.transaction = Transaction::Refused;
+            }
             Asked::EndOfData { .. } => self.transaction = Transaction::None,
         }
         reply.write_to(&mut self.output);

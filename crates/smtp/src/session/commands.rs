@@ -1,5 +1,6 @@
 //! What the session does about each command line: refuse it, answer it, or ask.
 
+use super::chunks::Chunk;
 use super::replies::{self, Closing};
 use super::{Notice, Question, Session, StartTls, State, Step, Transaction};
 use crate::Reply;
@@ -15,19 +16,23 @@ impl Session {
             return (taken, Some(Step::NeedInput));
         }
         self.deadline_ms = now_ms.saturating_add(self.config.command_timeout_ms);
+        if self.config.watch_early_talkers && !self.early_talker && taken < input.len() && must_be_last(line) {
+            self.early_talker = true;
+            return (0, Some(Step::Notice(Notice::EarlyTalker)));
+        }
         let step = match line {
             Line::Partial => None,
             Line::TooLong => self.bad_command(&replies::LINE_TOO_LONG),
             Line::Broken => self.bad_command(&replies::LINE_BROKEN),
             Line::Whole(line) => match Command::parse(line) {
-                Ok(command) => self.obey(command),
+                Ok(command) => self.obey(now_ms, command),
                 Err(error) => self.refuse(error),
             },
         };
         (taken, step)
     }
 
-    fn obey<'i>(&mut self, command: Command<'i>) -> Option<Step<'i>> {
+    fn obey<'i>(&mut self, now_ms: u64, command: Command<'i>) -> Option<Step<'i>> {
         match command {
             Command::Helo { domain } => Some(Step::Question(Question::Helo { domain, extended: false })),
             Command::Ehlo { domain } => Some(Step::Question(Question::Helo { domain, extended: true })),
@@ -35,6 +40,7 @@ impl Session {
             Command::Rcpt { forward_path, dsn } => self.rcpt(forward_path, dsn),
             Command::StartTls => self.start_tls(),
             Command::Data => self.data(),
+            Command::Bdat { octets, last } => self.bdat(now_ms, Chunk::new(octets, last)),
             Command::Rset => {
                 self.reset_transaction();
                 self.say(replies::RESET)
@@ -59,6 +65,10 @@ impl Session {
         if self.transaction.is_open() {
             return self.bad_command(&replies::NESTED_MAIL);
         }
+        if self.transactions >= self.config.transactions_max {
+            self.close(Closing::Transactions);
+            return None;
+        }
         let MailParameters { size, body_8bit, smtp_utf8, dsn } = parameters;
         if self.config.size_limit > 0 && size.is_some_and(|size| size > self.config.size_limit) {
             self.transaction = Transaction::Refused;
@@ -80,6 +90,7 @@ impl Session {
         match self.transaction {
             Transaction::None => self.bad_command(&replies::MAIL_FIRST),
             Transaction::Refused => self.reply(&replies::MAIL_FIRST),
+            Transaction::Open { .. } if self.incoming.is_some() => self.bad_command(&replies::CHUNKS_BEGUN),
             Transaction::Open { recipients, .. } if recipients >= self.config.recipients_max => {
                 self.reply(&replies::TOO_MANY_RECIPIENTS)
             }
@@ -93,6 +104,7 @@ impl Session {
             Transaction::Refused => self.reply(&replies::MAIL_FIRST),
             Transaction::Open { recipients: 0, refused: 0 } => self.bad_command(&replies::NO_RECIPIENTS),
             Transaction::Open { recipients: 0, .. } => self.reply(&replies::NO_RECIPIENTS),
+            Transaction::Open { .. } if self.incoming.is_some() => self.bad_command(&replies::CHUNKS_BEGUN),
             Transaction::Open { .. } => Some(Step::Question(Question::Data)),
         }
     }
@@ -136,7 +148,7 @@ impl Session {
 
     /// Syntax errors, unknown commands and commands out of sequence are counted. A refused recipient is not, nor what a client had sent
     /// before it could know that its MAIL was refused (RFC 2920): else a long list of recipients would look like an attack.
-    fn bad_command<'i>(&mut self, reply: &Reply) -> Option<Step<'i>> {
+    pub(super) fn bad_command<'i>(&mut self, reply: &Reply) -> Option<Step<'i>> {
         self.bad_commands += 1;
         if self.bad_commands >= self.config.bad_commands_max {
             self.close(Closing::BadCommands);
@@ -150,9 +162,10 @@ impl Session {
             self.notice = Some(Notice::TransactionReset);
         }
         self.transaction = Transaction::None;
+        self.incoming = None;
     }
 
-    fn reply<'i>(&mut self, reply: &Reply) -> Option<Step<'i>> {
+    pub(super) fn reply<'i>(&mut self, reply: &Reply) -> Option<Step<'i>> {
         reply.write_to(&mut self.output);
         None
     }
@@ -161,4 +174,12 @@ impl Session {
         self.output.extend_from_slice(wire);
         None
     }
+}
+
+/// Commands that must be the last of a pipelined group (RFC 2920 §3.1). Behind QUIT nothing matters, what follows STARTTLS is thrown away, and
+/// NOOP is left out because its reply tells nothing.
+fn must_be_last(line: Line<'_>) -> bool {
+    let Line::Whole(line) = line else { return false };
+    let verb = line.get(..4).unwrap_or_default();
+    [b"EHLO", b"HELO", b"DATA", b"VRFY", b"EXPN"].iter().any(|command| verb.eq_ignore_ascii_case(*command))
 }

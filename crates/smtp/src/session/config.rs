@@ -13,6 +13,11 @@ pub struct SessionConfig {
     pub size_limit: u64,
     /// Accepted recipients of a transaction; at least 1.
     pub recipients_max: usize,
+    /// Transactions of a session (RFC 9422 `MAILMAX`); at least 1.
+    pub transactions_max: u32,
+    /// EHLO says that all recipients of a transaction must be of one domain (RFC 9422 `RCPTDOMAINMAX=1`). Whoever answers about recipients
+    /// keeps it.
+    pub one_domain: bool,
     /// Octets of a command line with its CRLF; the driver's read buffer must hold as many.
     pub line_octets_max: usize,
     /// The bad command with this number ends the session; at least 1.
@@ -27,6 +32,10 @@ pub struct SessionConfig {
     pub smtp_utf8: bool,
     /// Whether DSN is offered (RFC 3461).
     pub dsn: bool,
+    /// Chunks of a message (RFC 3030); at least 1.
+    pub chunks_max: u32,
+    /// Whether [`crate::Notice::EarlyTalker`] is given.
+    pub watch_early_talkers: bool,
     /// Whether clients may go on inside TLS.
     pub starttls: StartTls,
     /// Milliseconds from a reply to the end of the next command line (RFC 5321 §4.5.3.2.7).
@@ -41,6 +50,8 @@ impl Default for SessionConfig {
             hostname: String::from("localhost"),
             size_limit: limits::MESSAGE_OCTETS_MAX,
             recipients_max: limits::RECIPIENTS_MAX,
+            transactions_max: limits::TRANSACTIONS_MAX,
+            one_domain: false,
             line_octets_max: limits::COMMAND_LINE_OCTETS_MAX,
             bad_commands_max: limits::BAD_COMMANDS_MAX,
             refused_recipients_max: limits::REFUSED_RECIPIENTS_MAX,
@@ -48,6 +59,8 @@ impl Default for SessionConfig {
             eight_bit_mime: true,
             smtp_utf8: false,
             dsn: false,
+            chunks_max: limits::CHUNKS_MAX,
+            watch_early_talkers: false,
             starttls: StartTls::default(),
             command_timeout_ms: limits::COMMAND_TIMEOUT_MS,
             data_block_timeout_ms: limits::DATA_BLOCK_TIMEOUT_MS,

@@ -15,6 +15,7 @@
 //! Peers are not trusted, and never make this panic. Whom mail is taken from and for whom is nothing the session knows: it asks.
 
 mod answers;
+mod chunks;
 mod commands;
 mod config;
 mod replies;
@@ -27,6 +28,7 @@ use crate::address::{ForwardPath, ReversePath};
 use crate::frame::LineFrame;
 use crate::limits::OUTPUT_OCTETS_MAX;
 use crate::{EnhancedCode, MailDsn, RcptDsn, Reply};
+use chunks::Chunk;
 use replies::Closing;
 use transaction::{Incoming, Received, Transaction};
 
@@ -42,6 +44,13 @@ pub struct Session {
     /// Whether HELO or EHLO was accepted.
     greeted: bool,
     transaction: Transaction,
+    /// The message that is coming in; between two of its chunks, too.
+    incoming: Option<Incoming>,
+    /// The message is over with a chunk that was not its last.
+    chunks_may_follow: bool,
+    /// Transactions so far.
+    transactions: u32,
+    early_talker: bool,
     bad_commands: u32,
     refused_recipients: u32,
     /// Given before anything else happens.
@@ -107,7 +116,7 @@ pub enum Question<'i> {
         /// What came for delivery status notifications.
         dsn: RcptDsn<'i>,
     },
-    /// DATA, with at least one accepted recipient. Refused, the transaction stays open.
+    /// DATA, or the first BDAT, with at least one accepted recipient. Refused, the transaction stays open after DATA and is over after BDAT.
     Data,
     /// The message is complete. However this is answered, the transaction is over.
     EndOfData {
@@ -121,8 +130,12 @@ pub enum Question<'i> {
 pub enum Notice {
     /// The header section was handed on whole. Given once a message, at the latest just before [`Question::EndOfData`].
     HeaderComplete,
-    /// RSET, or a HELO or EHLO that was accepted, ended a transaction.
+    /// RSET, a HELO or EHLO that was accepted, TLS, or a first chunk that was refused ended a transaction.
     TransactionReset,
+    /// The client sends before its turn: behind a command whose reply it must await there was more in the same input (RFC 2920 §3.1).
+    /// Given once, before that command is looked at, and only where [`SessionConfig::watch_early_talkers`]; it is the one thing that depends
+    /// on how the input is cut.
+    EarlyTalker,
 }
 
 /// What makes a message unacceptable, whatever policy says.
@@ -134,6 +147,8 @@ pub enum MessageFault {
     TooLarge,
     /// A header section of more octets than [`SessionConfig::header_octets_max`].
     HeaderTooLarge,
+    /// More chunks than [`SessionConfig::chunks_max`] (RFC 3030).
+    TooManyChunks,
 }
 
 impl MessageFault {
@@ -143,6 +158,7 @@ impl MessageFault {
         match self {
             MessageFault::BareCrOrLf => Reply::fixed(550, EnhancedCode(5, 6, 11), "Message contains bare CR or LF."),
             MessageFault::TooLarge => replies::MESSAGE_TOO_LARGE,
+            MessageFault::TooManyChunks => replies::TOO_MANY_CHUNKS,
             MessageFault::HeaderTooLarge => {
                 Reply::fixed(552, EnhancedCode(5, 3, 4), "Header section exceeds the size limit.")
             }
@@ -156,8 +172,12 @@ enum State {
     Command,
     /// An answer is awaited.
     Asked(Asked),
-    /// A message is awaited.
-    Message(Incoming),
+    /// A message is awaited that comes by DATA.
+    Message,
+    /// A chunk of one is awaited.
+    Chunk(Chunk),
+    /// A chunk that is refused is awaited, to be thrown away and answered.
+    Drain { left: u64, reply: Reply, is_to_blame: bool },
     /// A message is complete, and nobody was asked about it yet.
     MessageEnded(Option<MessageFault>),
     /// A TLS handshake is awaited.
@@ -173,6 +193,7 @@ enum Asked {
     Mail,
     Rcpt,
     Data,
+    FirstChunk(Chunk),
     EndOfData { fault: Option<MessageFault> },
 }
 
@@ -190,6 +211,10 @@ impl Session {
             in_tls: false,
             greeted: false,
             transaction: Transaction::None,
+            incoming: None,
+            chunks_may_follow: false,
+            transactions: 0,
+            early_talker: false,
             bad_commands: 0,
             refused_recipients: 0,
             notice: None,
@@ -214,7 +239,9 @@ impl Session {
             let rest = &input[taken..];
             let (octets, step) = match &mut self.state {
                 State::Command => self.command(now_ms, rest),
-                State::Message(_) => self.message(now_ms, rest),
+                State::Message => self.message(now_ms, rest),
+                State::Chunk(_) => self.chunk(now_ms, rest),
+                State::Drain { .. } => self.drained(now_ms, rest),
                 State::MessageEnded(fault) => (0, Some(Step::Question(Question::EndOfData { fault: *fault }))),
                 State::Asked(_) => (0, Some(Step::NeedInput)),
                 State::Handshake => (rest.len(), Some(Step::StartTls)),
@@ -247,7 +274,7 @@ impl Session {
     #[must_use]
     pub fn deadline_ms(&self) -> u64 {
         match self.state {
-            State::Command | State::Message(_) => self.deadline_ms,
+            State::Command | State::Message | State::Chunk(_) | State::Drain { .. } => self.deadline_ms,
             State::Asked(_) | State::MessageEnded(_) | State::Handshake | State::Closing => u64::MAX,
         }
     }
@@ -256,6 +283,14 @@ impl Session {
     pub fn on_deadline(&mut self, now_ms: u64) {
         if now_ms >= self.deadline_ms() {
             self.close(Closing::Timeout);
+        }
+    }
+
+    /// The next command is to be there by `deadline_ms`, if it was to be there later: for a server whose places have become short. Counts for
+    /// this one command; a message that is awaited is left alone.
+    pub fn hurry(&mut self, deadline_ms: u64) {
+        if matches!(self.state, State::Command) {
+            self.deadline_ms = self.deadline_ms.min(deadline_ms);
         }
     }
 
@@ -287,30 +322,44 @@ impl Session {
     /// Whether octets of a message are awaited.
     #[must_use]
     pub fn receiving_message(&self) -> bool {
-        matches!(self.state, State::Message(_))
+        matches!(self.state, State::Message | State::Chunk(_) | State::Drain { .. })
+    }
+
+    /// Ends the session with `554 5.5.0`, in answer to [`Notice::EarlyTalker`] or to octets that came before the greeting.
+    pub fn refuse_early_talker(&mut self) {
+        self.output.clear();
+        self.output_written = 0;
+        self.close(Closing::EarlyTalker);
     }
 
     fn message<'i>(&mut self, now_ms: u64, input: &'i [u8]) -> (usize, Option<Step<'i>>) {
-        let State::Message(incoming) = &mut self.state else { return (0, None) };
+        let Some(incoming) = &mut self.incoming else { return (0, None) };
         let (taken, received) = incoming.next(input);
         if incoming.block_complete() {
             self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
         }
-        let step = match received {
-            Received::NeedInput => Step::NeedInput,
-            Received::Octets(octets) => Step::Octets(octets),
-            Received::HeaderComplete => Step::Notice(Notice::HeaderComplete),
+        (taken, self.received(received))
+    }
+
+    fn received<'i>(&mut self, received: Received<'i>) -> Option<Step<'i>> {
+        match received {
+            Received::NeedInput => Some(Step::NeedInput),
+            Received::Octets(octets) => Some(Step::Octets(octets)),
+            Received::HeaderComplete => Some(Step::Notice(Notice::HeaderComplete)),
             Received::End(fault) => {
-                self.notice = incoming.owes_header_notice().then_some(Notice::HeaderComplete);
+                let owed = self.incoming.take().is_some_and(|mut incoming| incoming.owes_header_notice());
+                self.notice = owed.then_some(Notice::HeaderComplete);
                 self.state = State::MessageEnded(fault);
-                return (taken, None);
+                None
             }
-        };
-        (taken, Some(step))
+        }
     }
 
     fn note_question(&mut self, step: &Step<'_>) {
         let Step::Question(question) = step else { return };
+        if matches!(self.state, State::Asked(Asked::FirstChunk(_))) {
+            return;
+        }
         self.state = State::Asked(match *question {
             Question::Helo { extended, .. } => Asked::Helo { extended },
             Question::Mail { .. } => Asked::Mail,

@@ -1,6 +1,6 @@
 //! The state of one mail transaction (RFC 5321 §3.3) and of the message in it.
 
-use super::MessageFault;
+use super::{MessageFault, SessionConfig};
 use crate::frame::{MessageFrame, Piece};
 use crate::limits::DATA_BLOCK_OCTETS;
 
@@ -46,6 +46,10 @@ pub(super) struct Incoming {
     fault: Option<MessageFault>,
     /// Octets since the deadline was last moved.
     block_octets: u64,
+    /// Chunks so far.
+    chunks: u32,
+    /// Octets that further chunks may have.
+    chunk_allowance: u64,
 }
 
 /// What became of the next octets of a message.
@@ -58,16 +62,59 @@ pub(super) enum Received<'i> {
 }
 
 impl Incoming {
-    /// `size_limit` 0: no limit.
-    pub(super) fn new(size_limit: u64, header_octets_max: usize) -> Incoming {
+    fn new(frame: MessageFrame, config: &SessionConfig) -> Incoming {
+        let allowance = if config.size_limit == 0 { u64::MAX } else { config.size_limit };
         Incoming {
-            frame: MessageFrame::new(),
-            allowance: if size_limit == 0 { u64::MAX } else { size_limit },
-            header_allowance: Some(header_octets_max as u64),
+            frame,
+            allowance,
+            header_allowance: Some(config.header_octets_max as u64),
             header_notified: false,
             fault: None,
             block_octets: 0,
+            chunks: 0,
+            chunk_allowance: allowance,
         }
+    }
+
+    /// A message that comes by DATA.
+    pub(super) fn dotted(config: &SessionConfig) -> Incoming {
+        Incoming::new(MessageFrame::dotted(), config)
+    }
+
+    /// A message that comes by BDAT.
+    pub(super) fn chunked(config: &SessionConfig) -> Incoming {
+        Incoming::new(MessageFrame::chunked(), config)
+    }
+
+    /// One chunk more, of so many octets. That it is one too many, or too large with those before it, is known before it has come.
+    pub(super) fn count_chunk(&mut self, octets: u64, chunks_max: u32) {
+        self.chunks += 1;
+        if self.chunk_allowance < octets {
+            self.fault = self.fault.or(Some(MessageFault::TooLarge));
+        } else if self.chunks > chunks_max {
+            self.fault = self.fault.or(Some(MessageFault::TooManyChunks));
+        }
+        self.chunk_allowance = self.chunk_allowance.saturating_sub(octets);
+    }
+
+    /// What is to be handed on behind the last chunk; then nothing is left.
+    pub(super) fn end_of_chunks(&mut self) -> Option<&'static [u8]> {
+        match self.frame.end_of_chunks()? {
+            Piece::Octets(octets) if self.fault.is_none() => match self.admit(octets) {
+                Some(Received::Octets(octets)) => Some(octets),
+                _ => None,
+            },
+            Piece::Bare => {
+                self.fault = self.fault.or(Some(MessageFault::BareCrOrLf));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the message cannot be accepted, as far as it has come.
+    pub(super) fn fault(&self) -> Option<MessageFault> {
+        self.fault
     }
 
     /// Takes octets of `input` and says what the driver must know next; after `End` it must not be called again.

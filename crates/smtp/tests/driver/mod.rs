@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mx6_smtp::{
     EnhancedCode, ForwardPath, MessageFault, Notice, Outcome, Question, Reply, ReversePath, Session, SessionConfig,
-    Step, Verdict,
+    StartTls, Step, Verdict,
 };
 
 /// What is done to a session.
@@ -116,6 +116,7 @@ impl Driver {
         let buffer = std::mem::take(&mut self.buffer);
         let mut rest = &buffer[..];
         while !self.closed() {
+            let octets_left = rest.len();
             let (taken, step) = self.session.step(self.now_ms, rest);
             rest = &rest[taken..];
             self.collect_output();
@@ -126,6 +127,10 @@ impl Driver {
                 Step::Notice(notice) => self.entries.push(Entry::Notice(notice)),
                 Step::Octets(octets) => self.collect_octets(octets),
                 Step::Question(question) => self.answer(&question),
+                Step::StartTls => {
+                    assert_eq!(taken, octets_left, "what follows STARTTLS is taken");
+                    self.session.tls_established(self.now_ms);
+                }
             }
         }
         self.buffer = rest.to_vec();
@@ -306,6 +311,15 @@ fn set(config: &mut SessionConfig, setting: &str) {
         "line_octets_max" => config.line_octets_max = number as usize,
         "bad_commands_max" => config.bad_commands_max = number as u32,
         "refused_recipients_max" => config.refused_recipients_max = number as u32,
+        "chunks_max" => config.chunks_max = number as u32,
+        "transactions_max" => config.transactions_max = number as u32,
+        "eight_bit_mime" => config.eight_bit_mime = number > 0,
+        "smtp_utf8" => config.smtp_utf8 = number > 0,
+        "dsn" => config.dsn = number > 0,
+        "one_domain" => config.one_domain = number > 0,
+        "starttls" => {
+            config.starttls = [StartTls::NotOffered, StartTls::Unavailable, StartTls::Offered][number as usize]
+        }
         _ => panic!("unknown setting {name}"),
     }
 }

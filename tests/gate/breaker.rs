@@ -1,0 +1,157 @@
+//! The breaker: a resolver that answers nothing costs anonymous IPv6 clients their connection and nobody else, and no sender can bring that
+//! about. And what a session under way still does: records stand in (RFC 8767).
+
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use crate::harness::gate::{Gate, Setup};
+use crate::harness::message::plain;
+use crate::harness::smtp::Client;
+use crate::harness::unbound::Unbound;
+use crate::harness::zone::{PASS, PASS_V4, quickstart, quickstart_with};
+
+const TURNED_AWAY: &str = "421 4.4.3 mx.example Temporary DNS failure, try again later.\r\n";
+const STORED: &str = "250 2.0.0 OK: stored as ";
+const PARTNER: &str = "2001:db8:9::25";
+
+fn gate(unbound: &Unbound, more: &[&str]) -> Gate {
+    let probe = ["--dns-probe", "pass.example", "--dns-timeout-ms", "300", "--connector", "2001:db8:9::/48"];
+    Setup::new().dns_servers(&[unbound.address]).args(&probe).args(more).start()
+}
+
+fn told(gate: &Gate, words: &str) -> usize {
+    gate.process.stderr().iter().filter(|line| line.contains(words)).count()
+}
+
+/// Waits until standard error has said so `times` times.
+fn until_told(gate: &mut Gate, words: &str, times: usize) {
+    gate.process
+        .until_stderr(words, |lines| (lines.iter().filter(|line| line.contains(words)).count() >= times).then_some(()));
+}
+
+fn greeting(mut smtp: Client) -> String {
+    smtp.reply()
+}
+
+fn assert_open(gate: &Gate) {
+    for mut smtp in [Client::proxied(gate, PASS), Client::connect(gate.v6)] {
+        assert_eq!(smtp.reply(), TURNED_AWAY);
+        assert_eq!(smtp.reply(), "", "the connection ends");
+    }
+    assert_others_are_served(gate);
+}
+
+fn assert_closed(gate: &Gate) {
+    let mut smtp = Client::greeted(gate, PASS, "mail.pass.example");
+    let reply = smtp.transaction("alice@pass.example", "bob@open.example", &plain("alice@pass.example", "x"));
+    assert!(reply.starts_with(STORED), "{reply}");
+    assert!(greeting(Client::connect(gate.v6)).starts_with("220 "));
+    assert_others_are_served(gate);
+}
+
+fn assert_others_are_served(gate: &Gate) {
+    for smtp in [Client::proxied(gate, PASS_V4), Client::connect(gate.v4), Client::proxied(gate, PARTNER)] {
+        assert!(greeting(smtp).starts_with("220 "));
+    }
+}
+
+/// A resolver that hangs, and one that is gone; each comes back.
+#[test]
+fn it_opens_and_closes_by_itself() {
+    let short = "short 1 IN TXT \"v=spf1 ip6:2001:db8:1::/48 -all\"\n";
+    let mut unbound = Unbound::start(&quickstart_with(short));
+    let mut gate = gate(&unbound, &[]);
+    let mut session = Client::greeted(&gate, PASS, "mail.pass.example");
+    let mut send = |reverse_path: &str| {
+        session.transaction(reverse_path, "bob@open.example", &plain("alice@pass.example", "in the session"))
+    };
+    assert!(send("alice@short.example").starts_with(STORED));
+    assert_closed(&gate);
+    let records = gate.decisions(2).len();
+
+    unbound.halt();
+    until_told(&mut gate, "dns breaker: open, ", 1);
+    assert_open(&gate);
+    // A session under way goes on: what is known holds, what is not is a temporary failure, and after its TTL a record stands in.
+    let unknown = send("alice@never-asked.example");
+    assert!(unknown.starts_with("451 4.4.3 "), "{unknown}");
+    let start = Instant::now();
+    for number in 2.. {
+        let reply = send("alice@short.example");
+        assert!(reply.starts_with(STORED), "{reply}");
+        let records = gate.decisions(records + number);
+        if records.last().unwrap()["spf"]["cache"] == "stale" {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "the floor of TTLs is ten seconds: {:?}", records.last());
+    }
+    unbound.go_on();
+    until_told(&mut gate, "dns breaker: closed, ", 1);
+    assert_closed(&gate);
+
+    unbound.kill();
+    until_told(&mut gate, "dns breaker: open, ", 2);
+    assert_open(&gate);
+    unbound.restart();
+    until_told(&mut gate, "dns breaker: closed, ", 2);
+    assert_closed(&gate);
+    assert_eq!((told(&gate, "breaker: open"), told(&gate, "breaker: closed")), (2, 2));
+    gate.stop();
+}
+
+/// Domains, and clients' reverse zones, whose servers never answer: by the hundred, for several rounds of probes.
+#[test]
+fn no_sender_opens_it() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dead = silent.local_addr().unwrap();
+    let unbound =
+        Unbound::start_with(&quickstart(), &[("unreachable.", dead), ("f.e.e.d.8.b.d.0.1.0.0.2.ip6.arpa.", dead)]);
+    let gate = gate(&unbound, &[]);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let gate = &gate;
+            scope.spawn(move || {
+                let mut number = 0;
+                while start.elapsed() < Duration::from_secs(12) {
+                    number += 1;
+                    let name = format!("d{number}-{thread}.unreachable");
+                    let source = format!("2001:db8:deef:{thread:x}::{number:x}");
+                    let mut smtp = Client::greeted(gate, &source, &name);
+                    smtp.ok(&format!("MAIL FROM:<a@{name}>"));
+                    let reply = smtp.say("RCPT TO:<bob@open.example>");
+                    assert!(reply.starts_with("451 4.4.3 "), "{reply}");
+                    let mut smtp = Client::greeted(gate, PASS, &name);
+                    let reply =
+                        smtp.transaction(&format!("a@{name}"), "bob@open.example", &plain("a@x.unreachable", "x"));
+                    assert!(reply.starts_with("451 4.4.3 "), "{reply}");
+                }
+                assert!(number > 3, "a storm: {number}");
+            });
+        }
+    });
+    assert_eq!(told(&gate, "dns breaker: open"), 0, "{:?}", gate.process.stderr());
+    assert_closed(&gate);
+}
+
+/// On trial nobody is turned away; the log says what would be.
+#[test]
+fn on_trial_it_only_tells() {
+    let unbound = Unbound::start(&quickstart());
+    let mut gate = gate(&unbound, &["--mode", "monitor"]);
+    unbound.halt();
+    until_told(&mut gate, "new anonymous IPv6 clients get 421 in mode enforce", 1);
+    assert!(greeting(Client::proxied(&gate, PASS)).starts_with("220 "));
+}
+
+#[test]
+fn what_it_says_at_the_start() {
+    let unbound = Unbound::start(&quickstart());
+    let mut watching = gate(&unbound, &["--dns-probe", "No-Such-Name.example."]);
+    until_told(&mut watching, "dns breaker: watches pass.example, no-such-name.example", 1);
+    until_told(&mut watching, "dns breaker: warning: probe name no-such-name.example does not exist", 1);
+    let mut off = Setup::new().dns_servers(&[unbound.address]).start();
+    until_told(&mut off, "dns breaker: off, no --dns-probe is given", 1);
+    let mut zone = Setup::new().args(&["--dns-probe", "pass.example"]).start();
+    until_told(&mut zone, "dns breaker: off, names come from a zone file", 1);
+}

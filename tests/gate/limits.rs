@@ -1,0 +1,179 @@
+//! Limits by address, prefix and verified identity: who is told what, where, and what is on record of it.
+
+use crate::harness::gate::{Gate, Setup};
+use crate::harness::message::plain;
+use crate::harness::next_hop::{End, NextHop, Script};
+use crate::harness::smtp::Client;
+use crate::harness::until;
+use crate::harness::zone::{FORWARDER, NO_PTR, PASS};
+
+/// A gate with these limits.
+fn limited(limits: &[&str]) -> Setup {
+    let args: Vec<&str> = limits.iter().flat_map(|limit| ["--limit", *limit]).collect();
+    Setup::new().args(&args)
+}
+
+/// What a client hears first.
+fn first_word(gate: &Gate, source: &str) -> (Client, String) {
+    let mut client = Client::proxied(gate, source);
+    let word = client.reply();
+    (client, word)
+}
+
+/// Opens a session that is greeted, and keeps it.
+fn greeted(gate: &Gate, source: &str) -> Client {
+    let (client, word) = first_word(gate, source);
+    assert!(word.starts_with("220 "), "{source}: {word:?}");
+    client
+}
+
+#[test]
+fn sessions_at_once() {
+    let gate = limited(&["address.sessions=2", "64.sessions=3"]).start();
+    let mut held = vec![greeted(&gate, "2001:db8:7::1"), greeted(&gate, "2001:db8:7::1")];
+    let refused = |source: &str, text: &str| {
+        let (mut client, word) = first_word(&gate, source);
+        assert_eq!(word, format!("421 4.7.28 mx.example Too many connections from [{text}], try again later.\r\n"));
+        assert_eq!(client.closed(), Ok(()), "{source}");
+    };
+    refused("2001:db8:7::1", "2001:db8:7::1");
+    held.push(greeted(&gate, "2001:db8:7::2"));
+    for _ in 0..5 {
+        refused("2001:db8:7::3", "2001:db8:7::/64");
+    }
+    // Others are not concerned, and what was refused holds nothing.
+    let _others = ["2001:db8:7:1::1", "192.0.2.1", "192.0.2.1"].map(|source| greeted(&gate, source));
+    refused("192.0.2.1", "192.0.2.1");
+    held.remove(0);
+    held.push(until("the session to be given back", || {
+        let (client, word) = first_word(&gate, "2001:db8:7::3");
+        word.starts_with("220 ").then_some(client)
+    }));
+    refused("2001:db8:7::3", "2001:db8:7::/64");
+    let record = &gate.decisions(1)[0];
+    for (key, value) in
+        [("stage", "connect"), ("rule", "session-limit"), ("verdict", "defer"), ("client", "2001:db8:7::1")]
+    {
+        assert_eq!(record[key], value, "{record:#}");
+    }
+}
+
+/// Both shards count in one table; the real address counts where there is no PROXY header.
+#[test]
+fn connections_in_a_time() {
+    let gate = limited(&["address.connections=20/1d"]).start();
+    let words = |address| -> Vec<String> { (0..25).map(|_| Client::connect(address).reply()).collect() };
+    for (address, client) in [(gate.v6, "::1"), (gate.v4, "127.0.0.1")] {
+        let words = words(address);
+        assert!(words[..20].iter().all(|word| word.starts_with("220 ")), "{words:#?}");
+        let refused = format!("421 4.7.28 mx.example Too many connections from [{client}], try again later.\r\n");
+        assert!(words[20..].iter().all(|word| *word == refused), "{words:#?}");
+    }
+}
+
+#[test]
+fn messages_in_a_time() {
+    for mode in ["enforce", "monitor"] {
+        let gate = limited(&["48.messages=2/1d"]).args(&["--mode", mode]).start();
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        smtp.ok("MAIL FROM:<alice@pass.example>");
+        smtp.ok("RSET");
+        let message = plain("alice@pass.example", "counted");
+        assert!(smtp.transaction("alice@pass.example", "bob@open.example", &message).starts_with("250 "));
+        // The /48 is also that of others.
+        for client in [&mut smtp, &mut Client::greeted(&gate, FORWARDER, "mail.example")] {
+            let reply = client.say("MAIL FROM:<alice@pass.example>");
+            assert_eq!(reply, "450 4.7.28 Too many messages from [2001:db8:1::/48], try again later.\r\n", "{mode}");
+            assert_eq!(client.say("RCPT TO:<bob@open.example>"), "503 5.5.1 Send MAIL first.\r\n");
+        }
+        let record = &gate.decisions(2)[1];
+        for (key, value) in [("stage", "mail"), ("rule", "message-limit"), ("mail_from", "alice@pass.example")] {
+            assert_eq!(record[key], value, "{record:#}");
+        }
+    }
+}
+
+/// RCPT counts whether or not a rule then refuses it: whoever tries names is limited too.
+#[test]
+fn recipients_in_a_time() {
+    let gate = limited(&["64.recipients=3/1d"]).start();
+    let mut smtp = Client::greeted(&gate, NO_PTR, "mail.bare.example");
+    smtp.ok("MAIL FROM:<alice@bare.example>");
+    for (domain, reply) in
+        [("open.example", "450 4.7.25 "), ("elsewhere.example", "550 5.7.1 "), ("v4only.example", "550 5.2.1 ")]
+    {
+        let said = smtp.say(&format!("RCPT TO:<bob@{domain}>"));
+        assert!(said.starts_with(reply), "{said}");
+    }
+    let limit = "450 4.7.28 Too many recipients from [2001:db8:1::/64], try again later.\r\n";
+    assert_eq!(smtp.say("RCPT TO:<bob@open.example>"), limit);
+    let records = gate.decisions(4);
+    assert_eq!((&records[3]["rule"], &records[3]["stage"]), (&"recipient-limit".into(), &"rcpt".into()));
+}
+
+#[test]
+fn verified_identities_and_no_others() {
+    let next_hop = NextHop::start(vec![
+        Script { end: End::Reply("451 4.3.0 Not now".into()), ..Script::default() },
+        Script::default(),
+    ]);
+    let gate = limited(&["identity.messages=1/1d"]).next_hops(&[next_hop.address]).start();
+    let send = |source: &str, subject: &str| {
+        let mut smtp = Client::greeted(&gate, source, "mail.pass.example");
+        smtp.transaction("alice@pass.example", "bob@open.example", &plain("alice@pass.example", subject))
+    };
+    for _ in 0..3 {
+        assert!(send(FORWARDER, "forged").starts_with("450 4.7.26 "));
+    }
+    assert_eq!(send(PASS, "not taken by the next hop"), "451 4.3.0 Not now\r\n");
+    // The first connection of the next hop has its script still.
+    let taken = until("the next hop to take it", || {
+        let reply = send(PASS, "taken");
+        (!reply.starts_with("451 ")).then_some(reply)
+    });
+    assert!(taken.starts_with("250 "), "{taken}");
+    let limit = "450 4.7.28 Too many messages from [pass.example], try again later.\r\n";
+    assert_eq!(send(PASS, "too much"), limit);
+    assert_eq!(next_hop.messages().last().unwrap().message.matches("Subject: taken").count(), 1);
+    let records =
+        until("the last record", || gate.decisions(6).into_iter().find(|record| record["rule"] == "identity-limit"));
+    assert_eq!((&records["stage"], &records["reply"]), (&"end-of-data".into(), &limit.trim_end().into()));
+}
+
+/// Refusals are all counted; the log stays small.
+#[test]
+fn a_storm_does_not_fill_the_log() {
+    let mut gate = limited(&["64.connections=1/1d"]).start();
+    let _first = greeted(&gate, "2001:db8:7::1");
+    for _ in 0..300 {
+        assert!(first_word(&gate, "2001:db8:7::1").1.starts_with("421 4.7.28 "));
+    }
+    gate.process.signal(rustix::process::Signal::TERM);
+    assert!(gate.process.wait().success());
+    let lines = gate.process.until_stderr("the sum", |lines| Some(lines.join("\n")));
+    assert!(lines.contains("limits: connections refused by rate: 300"), "{lines}");
+    let records = gate.decisions(1);
+    let not_written: u64 = records.iter().filter_map(|record| record["unrecorded"].as_u64()).sum();
+    assert!(records.len() as u64 + not_written <= 300);
+    assert!(records.len() < 300, "{} records", records.len());
+}
+
+#[test]
+fn what_check_config_says_of_limits() {
+    let ended = crate::harness::gate::mx6(&[
+        "check-config",
+        "--limit",
+        "64.mails=5/1h",
+        "--hostname",
+        "mx.example",
+        "--listen",
+        "[::1]:0",
+        "--deliver",
+        "discard:",
+    ]);
+    assert_ne!(ended.code, Some(0));
+    assert!(
+        ended.stderr.contains("--limit: `mails` is not one of connections, messages, recipients, sessions"),
+        "{ended:#?}"
+    );
+}

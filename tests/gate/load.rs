@@ -1,0 +1,201 @@
+//! Load: each measurement makes the gate enter and leave its levels, and what it tells whom meanwhile.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use rustix::process::Signal;
+
+use crate::harness::gate::{Gate, Setup};
+use crate::harness::message::plain;
+use crate::harness::smtp::Client;
+use crate::harness::until;
+
+const BUSY: &str = "421 4.3.2 mx.example Service busy, try again later.\r\n";
+
+/// A gate with one shard and a connector.
+fn one_shard() -> Setup {
+    Setup::new().shards(1).args(&["--connector", "2001:db8:c::/48"])
+}
+
+/// Sources without number, all of them IPv4, so that no rule but the load concerns them.
+fn stranger(number: usize) -> String {
+    format!("198.18.{}.{}", number / 250, number % 250 + 1)
+}
+
+fn first_word(gate: &Gate, source: &str) -> String {
+    Client::proxied(gate, source).reply()
+}
+
+/// Waits for a change of level, and returns what is said of it.
+fn change(gate: &mut Gate, change: &str) -> String {
+    gate.process.until_stderr(change, |lines| {
+        let line = lines.iter().rfind(|line| line.contains(": load "))?;
+        line.contains(change).then(|| line.clone())
+    })
+}
+
+fn greeted(gate: &Gate, source: &str) -> Client {
+    Client::greeted(gate, source, "client.example")
+}
+
+#[test]
+fn message_memory() {
+    let mut gate = one_shard().args(&["--memory", "1"]).start();
+    let mut idle = greeted(&gate, &stranger(1));
+    let begin = |gate: &Gate, number| {
+        let mut smtp = greeted(gate, &stranger(number));
+        smtp.open("alice@pass.example", &["bob@open.example"]);
+        smtp
+    };
+    // A message takes 128 KiB before its first octet.
+    let mut messages: Vec<Client> = (10..16).map(|number| begin(&gate, number)).collect();
+    let line = change(&mut gate, "normal -> brownout");
+    assert!(line.contains("message memory 75 % used"), "{line}");
+    assert_eq!(first_word(&gate, &stranger(10)), BUSY, "it has a session");
+    messages.push(begin(&gate, 16));
+    assert!(first_word(&gate, "2001:db8:c::1").starts_with("220 "));
+    // Whoever had a place and made no use of it loses it.
+    let reply = idle.reply();
+    assert_eq!(reply, "421 4.4.2 mx.example Timeout, closing connection.\r\n");
+    messages.push(begin(&gate, 17));
+    let line = change(&mut gate, "brownout -> shed");
+    assert!(line.contains("message memory 100 % used"), "{line}");
+    for source in [stranger(10), stranger(99), "2001:db8:7::1".into()] {
+        assert_eq!(first_word(&gate, &source), BUSY);
+    }
+    assert!(first_word(&gate, "2001:db8:c::1").starts_with("220 "), "a connector is served");
+    // As soon as there is memory for more octets, what was under way is finished.
+    messages.truncate(4);
+    change(&mut gate, "shed -> brownout");
+    for mut smtp in messages {
+        let reply = smtp.message(&plain("alice@pass.example", "under way"));
+        assert!(reply.starts_with("250 "), "{reply}");
+    }
+    let line = change(&mut gate, "brownout -> normal");
+    assert!(line.ends_with("told to come again: 4 for memory"), "{line}");
+    assert!(first_word(&gate, &stranger(10)).starts_with("220 "));
+    gate.process.signal(Signal::TERM);
+    assert!(gate.process.wait().success());
+    let lines =
+        gate.process.until_stderr("the sum", |lines| lines.iter().find(|line| line.contains("mx6: load:")).cloned());
+    assert!(lines.ends_with("told to come again: 4 for memory"), "{lines}");
+    let records = gate.decisions(12);
+    let shed: Vec<_> = records.iter().filter(|record| record["rule"] == "service-busy").collect();
+    assert_eq!(shed.len(), 4);
+    assert!(shed.iter().all(|record| record["stage"] == "connect" && record["reply"] == BUSY.trim_end()), "{shed:#?}");
+}
+
+#[test]
+fn descriptors() {
+    const MOST: usize = 240;
+    let limit = format!("--nofile={MOST}:{MOST}");
+    let mut gate = one_shard().under(&["prlimit", &limit]).start();
+    let open = |gate: &Gate| std::fs::read_dir(format!("/proc/{}/fd", gate.process.id())).unwrap().count();
+    let mut held = Vec::new();
+    let fill = |gate: &Gate, held: &mut Vec<Client>, up_to: usize| {
+        while open(gate) < up_to {
+            held.push(greeted(gate, &stranger(held.len())));
+        }
+    };
+    fill(&gate, &mut held, MOST * 82 / 100);
+    let line = change(&mut gate, "normal -> brownout");
+    assert!(line.contains("descriptors 8"), "{line}");
+    assert_eq!(first_word(&gate, &stranger(0)), BUSY);
+    fill(&gate, &mut held, MOST * 92 / 100);
+    let line = change(&mut gate, "-> shed");
+    assert!(line.contains("descriptors 9"), "{line}");
+    assert_eq!(first_word(&gate, &stranger(5_000)), BUSY);
+    // A connector is served, until there is nothing to serve it with: then it is told so, all the same.
+    let mut connectors = 0;
+    let word = until("the last descriptor to be used up", || {
+        let mut client = Client::proxied(&gate, "2001:db8:c::1");
+        let word = client.reply();
+        held.push(client);
+        connectors += 1;
+        (!word.starts_with("220 ")).then_some(word)
+    });
+    assert_eq!(word, BUSY);
+    assert!((5..=MOST / 10).contains(&connectors), "{connectors}");
+    assert_eq!(first_word(&gate, "2001:db8:c::1"), BUSY);
+    held.clear();
+    let line = change(&mut gate, "brownout -> normal");
+    assert!(line.contains("2 for descriptors, 2 for no descriptor left"), "{line}");
+    assert!(first_word(&gate, &stranger(0)).starts_with("220 "));
+    gate.stop();
+}
+
+#[test]
+fn clients_that_wait_for_the_next_hop() {
+    // Takes connections, by the kernel's hand, and never says a word.
+    let next_hop = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut gate = one_shard().next_hops(&[next_hop.local_addr().unwrap()]).start();
+    let mut waiting: Vec<Client> = Vec::new();
+    for number in 0..510 {
+        let mut smtp = greeted(&gate, &stranger(number));
+        smtp.send("MAIL FROM:<alice@pass.example>\r\nRCPT TO:<bob@open.example>\r\n");
+        waiting.push(smtp);
+    }
+    let line = change(&mut gate, "normal -> brownout");
+    assert!(line.contains("clients wait for the next hop"), "{line}");
+    assert_eq!(first_word(&gate, &stranger(0)), BUSY);
+    assert!(first_word(&gate, &stranger(9_000)).starts_with("220 "));
+    drop(next_hop);
+    for smtp in &mut waiting {
+        assert!(smtp.reply().starts_with("250 2.1.0 "));
+        assert_eq!(smtp.reply(), "451 4.4.1 Next hop unavailable, try again later.\r\n");
+    }
+    let line = change(&mut gate, "brownout -> normal");
+    assert!(line.ends_with("told to come again: 1 for next hop"), "{line}");
+    assert!(first_word(&gate, &stranger(0)).starts_with("220 "));
+    drop(waiting);
+    gate.stop();
+}
+
+/// A shard that is slow: it has a processor only when nobody else wants one, and many come at once.
+#[test]
+fn accept_backlog() {
+    let mut gate = one_shard().under(&["chrt", "--idle", "0"]).start();
+    gate.process.signal(Signal::STOP);
+    let waiting: Vec<Client> = (0..1_800).map(|_| Client::connect(gate.v4)).collect();
+    let others = Spinning::start();
+    gate.process.signal(Signal::CONT);
+    let line = change(&mut gate, "normal -> ");
+    assert!(line.contains("accept backlog") || line.contains("ms late"), "{line}");
+    drop(others);
+    let words: Vec<String> = waiting.into_iter().map(|mut client| client.reply()).collect();
+    assert!(words.iter().all(|word| word == BUSY || word.starts_with("220 ")));
+    let busy = words.iter().filter(|word| *word == BUSY).count();
+    let line = change(&mut gate, "brownout -> normal");
+    let told = line.split("again: ").nth(1).unwrap();
+    let shed: usize = told.split(", ").filter_map(|part| part.split(' ').next()?.parse::<usize>().ok()).sum();
+    assert_eq!(shed, busy, "{line}");
+    assert!(busy > 0, "{line}");
+    gate.stop();
+}
+
+/// Threads that keep every processor busy until this is dropped.
+struct Spinning {
+    stopped: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Spinning {
+    fn start() -> Spinning {
+        let stopped = Arc::<AtomicBool>::default();
+        let spin = |stopped: Arc<AtomicBool>| move || while !stopped.load(Ordering::Relaxed) {};
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (0..2 * processors).map(|_| std::thread::spawn(spin(stopped.clone()))).collect();
+        Spinning { stopped, threads }
+    }
+}
+
+impl Drop for Spinning {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
