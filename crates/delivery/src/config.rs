@@ -36,6 +36,8 @@ pub struct DeliveryConfig {
     pub host_timeout: Duration,
     /// How long the addresses of a host name are believed; on a failure they are looked up again at once.
     pub addresses_timeout: Duration,
+    /// A host that could not be reached for so long counts no more for what clients are offered.
+    pub offers_timeout: Duration,
     /// A host that failed is tried last for so long; doubled with each failure in a row.
     pub back_off_min: Duration,
     /// At most for so long.
@@ -68,6 +70,7 @@ impl Default for DeliveryConfig {
             recipient_timeout: Duration::from_secs(120),
             host_timeout: Duration::from_secs(15),
             addresses_timeout: Duration::from_secs(60),
+            offers_timeout: Duration::from_secs(3600),
             back_off_min: Duration::from_secs(1),
             back_off_max: Duration::from_secs(60),
         }

@@ -9,6 +9,11 @@
 //!
 //! 8BITMIME: `BODY=8BITMIME` goes to a next hop that offers it. To one that does not, the message goes as it is, without the parameter:
 //! nothing is converted (signatures would break), nothing is refused (such next hops are 8-bit clean in practice).
+//!
+//! SMTPUTF8: a transaction that needs it never goes to a next hop that does not offer it; the next one is tried, and 451 said when none is
+//! left. DSN parameters are left out for a next hop that does not offer DSN. Both happen only in a race: clients are offered what all next hops
+//! offer ([`Delivery::offers`]), so a next hop must have changed since the client said EHLO. Then a notification may be missing,
+//! which RFC 3461 §5.2.2 would have a relay send itself; we send no mail of our own.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -29,4 +34,4 @@ pub use next_hop::ADDED_OCTETS_ALLOWANCE;
 pub use route::{Reuse, Route, Stage};
 pub use storage::storage_reply;
 pub use target::{NextHop, Target, TargetError};
-pub use transaction::{Counters, Delivery, Probe, Sender, Transaction};
+pub use transaction::{Counters, Delivery, Offers, Probe, Sender, Transaction};

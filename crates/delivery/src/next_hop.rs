@@ -27,7 +27,7 @@ use connection::{Connection, QUIT_TIMEOUT};
 use fault::Fault;
 use host::Host;
 
-use crate::{Counters, DeliveryConfig, NextHop, Probe, Stage};
+use crate::{Counters, DeliveryConfig, NextHop, Offers, Probe, Stage};
 
 /// The next hops of one shard.
 #[derive(Debug)]
@@ -178,9 +178,14 @@ impl NextHops {
         join_all(probes).await
     }
 
-    /// The smallest `SIZE` in octets, each host by what it offered last.
-    pub(crate) fn size_max(&self) -> Option<u64> {
-        self.hosts.iter().filter_map(Host::size_max).min()
+    /// What all hosts take, each by what it offered last.
+    pub(crate) fn offers(&self) -> Offers {
+        Offers::of_all(self.hosts.iter().filter_map(Host::offered))
+    }
+
+    /// Grows when a host offers something else than before.
+    pub(crate) fn offers_generation(&self) -> u64 {
+        self.hosts.iter().map(Host::offered_generation).sum()
     }
 
     /// Says QUIT on all idle connections and keeps none from now on. Waits a moment for those on which RSET or QUIT is being said.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mx6_runtime::Deadline;
-use mx6_smtp::client::Extensions;
+use mx6_smtp::client::{Extensions, RcptTo};
 use mx6_smtp::{EnhancedCode, Outcome, Reply};
 
 use crate::maildir::{Maildir, MaildirTransaction, prepare};
@@ -37,20 +37,26 @@ impl Delivery {
         Delivery { place }
     }
 
-    /// The smallest `SIZE` in octets that the next hops offer; none when none of those that were ever reached has a limit. Connects to
-    /// each; the connections stay in the pool. One that cannot be reached now counts with what it offered last: it will be back.
-    pub async fn learn_limits(&self) -> Option<u64> {
+    /// What may be offered to clients: what every next hop that may get their mail has said it takes.
+    #[must_use]
+    pub fn offers(&self) -> Offers {
         match &self.place {
-            Place::Smtp(next_hops) => {
-                next_hops.probe().await;
-                next_hops.size_max()
-            }
-            Place::Maildir(_) | Place::Discard => None,
+            Place::Smtp(next_hops) => next_hops.offers(),
+            Place::Maildir(_) | Place::Discard => Offers::LOCAL,
         }
     }
 
-    /// What the next hops offer now, told host by host, with the reason where one cannot be used: for a look before serving. Empty
-    /// when there are no next hops.
+    /// Another number whenever [`Delivery::offers`] may say something else than before.
+    #[must_use]
+    pub fn offers_generation(&self) -> u64 {
+        match &self.place {
+            Place::Smtp(next_hops) => next_hops.offers_generation(),
+            Place::Maildir(_) | Place::Discard => 0,
+        }
+    }
+
+    /// What the next hops offer now, told host by host, with the reason where one cannot be used. Connects to each; the connections stay
+    /// in the pool. Empty when there are no next hops.
     pub async fn probe(&self) -> Vec<Probe> {
         match &self.place {
             Place::Smtp(next_hops) => next_hops.probe().await,
@@ -116,6 +122,47 @@ pub struct Probe {
     pub offered: Result<Extensions, &'static str>,
 }
 
+/// What may be offered to clients, because whoever gets their mail takes it.
+///
+/// A next hop counts with what it said to EHLO last. One that cannot be reached now still counts, as it will be back, until it has been away
+/// for [`DeliveryConfig::offers_timeout`]. While none counts, 8BITMIME is true, as a message with 8-bit octets goes on as it is
+/// anyway; SMTPUTF8 and DSN are false, as they promise what only a next hop can keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offers {
+    /// The largest message in octets, the fields that we add included; none when there is no limit.
+    pub size_max: Option<u64>,
+    /// RFC 6152.
+    pub eight_bit_mime: bool,
+    /// RFC 6531.
+    pub smtp_utf8: bool,
+    /// RFC 3461.
+    pub dsn: bool,
+}
+
+impl Offers {
+    /// Of a Maildir, and of `discard:`. Nobody there sends delivery status notifications.
+    const LOCAL: Offers = Offers { size_max: None, eight_bit_mime: true, smtp_utf8: true, dsn: false };
+    /// While no next hop is known.
+    const UNKNOWN: Offers = Offers { size_max: None, eight_bit_mime: true, smtp_utf8: false, dsn: false };
+
+    /// What all of these take.
+    pub(crate) fn of_all(next_hops: impl Iterator<Item = Extensions>) -> Offers {
+        let offers = next_hops.map(|offered| Offers {
+            size_max: offered.size_max,
+            eight_bit_mime: offered.eight_bit_mime,
+            smtp_utf8: offered.smtp_utf8,
+            dsn: offered.dsn,
+        });
+        let least = |a: Offers, b: Offers| Offers {
+            size_max: a.size_max.into_iter().chain(b.size_max).min(),
+            eight_bit_mime: a.eight_bit_mime && b.eight_bit_mime,
+            smtp_utf8: a.smtp_utf8 && b.smtp_utf8,
+            dsn: a.dsn && b.dsn,
+        };
+        offers.reduce(least).unwrap_or(Offers::UNKNOWN)
+    }
+}
+
 /// What MAIL said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sender {
@@ -125,6 +172,12 @@ pub struct Sender {
     pub size: Option<u64>,
     /// `BODY=8BITMIME`.
     pub body_8bit: bool,
+    /// `SMTPUTF8`: the message goes only to a next hop that offers it.
+    pub smtp_utf8: bool,
+    /// `RET=`.
+    pub ret: Option<String>,
+    /// `ENVID=`, in xtext as it came.
+    pub envid: Option<String>,
 }
 
 /// One mail transaction. Dropped before [`Transaction::deliver`] it closes its connection; [`Transaction::abandon`] keeps it for others.
@@ -142,10 +195,11 @@ enum Way {
 }
 
 impl Transaction {
-    /// Adds a recipient (without `<>`) and says what the next hop answered. MAIL is said with the first one. Never [`Outcome::Unknown`].
-    pub async fn rcpt(&mut self, forward_path: &str) -> Outcome {
+    /// Adds a recipient (without `<>`, with the values of `NOTIFY=` and `ORCPT=`) and says what the next hop answered. MAIL is said with
+    /// the first one. Never [`Outcome::Unknown`].
+    pub async fn rcpt(&mut self, forward_path: &str, notify: Option<&str>, orcpt: Option<&str>) -> Outcome {
         match &mut self.way {
-            Way::Smtp(transaction) => transaction.rcpt(forward_path).await,
+            Way::Smtp(transaction) => transaction.rcpt(&RcptTo { forward_path, notify, orcpt }).await,
             Way::Maildir(transaction) => transaction.rcpt(forward_path),
             Way::Discard => Outcome::Accepted(Reply::fixed(250, EnhancedCode(2, 1, 5), "OK")),
         }

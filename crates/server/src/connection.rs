@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use mx6_delivery::Sender;
 use mx6_policy::Client;
 use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
@@ -392,8 +393,11 @@ impl Connection {
                 self.peer.with_esmtp = extended;
                 Answer::Verdict(Verdict::Accept)
             }
-            Question::Mail { reverse_path, size, body_8bit } => {
-                match Transaction::begin(&self.shard, &self.peer, &reverse_path, size, body_8bit) {
+            Question::Mail { reverse_path, size, body_8bit, smtp_utf8, dsn } => {
+                let (ret, envid) = (dsn.ret.map(str::to_owned), dsn.envid.map(str::to_owned));
+                let sender =
+                    Sender { reverse_path: reverse_path.to_string(), size, body_8bit, smtp_utf8, ret, envid };
+                match Transaction::begin(&self.shard, &self.peer, &reverse_path, sender) {
                     Ok(transaction) => {
                         self.transaction = Some(Box::new(transaction));
                         Answer::Verdict(Verdict::Accept)
@@ -401,9 +405,9 @@ impl Connection {
                     Err(verdict) => Answer::Verdict(verdict),
                 }
             }
-            Question::Rcpt { forward_path } => match &mut self.transaction {
+            Question::Rcpt { forward_path, dsn } => match &mut self.transaction {
                 // Boxed, as the end of data is: a connection that waits is as large as the largest future inside it.
-                Some(transaction) => Box::pin(transaction.rcpt(&mut self.peer, &forward_path)).await,
+                Some(transaction) => Box::pin(transaction.rcpt(&mut self.peer, &forward_path, &dsn)).await,
                 None => NO_TRANSACTION,
             },
             Question::Data => {

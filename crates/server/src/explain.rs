@@ -191,7 +191,7 @@ impl Pipeline {
                         mx6_smtp::Question::Mail { reverse_path, .. } => {
                             spf = Some(Pending::known_at_once(self.spf(&question.helo, &reverse_path).await));
                         }
-                        mx6_smtp::Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox) } => {
+                        mx6_smtp::Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox), .. } => {
                             domain = Some(mailbox.domain.as_str().to_ascii_lowercase());
                         }
                         mx6_smtp::Question::EndOfData { fault } => {

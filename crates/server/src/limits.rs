@@ -92,7 +92,9 @@ pub const DRAIN_TIMEOUT_S_DEFAULT: u64 = 60;
 pub const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// What is left after the drain timeout gets this long to hear its 421.
 pub const CUT_OFF_TIME: Duration = Duration::from_secs(2);
-/// How often the sizes that the next hops take are asked again.
+/// How long a shard that starts waits for the next hops to say what they take.
+pub const NEXT_HOP_FIRST_LOOK: Duration = Duration::from_secs(2);
+/// How often they are asked again.
 pub const NEXT_HOP_LIMITS_PERIOD: Duration = Duration::from_secs(60);
 
 /// What is remembered of sources and identities for the limits, all shards together. 16 MiB are 409,200 of them: an address and its three

@@ -3,10 +3,10 @@
 //! A session keeps the settings it began with; a transaction those that held at its MAIL. So nobody meets half of an old and half of a
 //! new configuration.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use mx6_delivery::{Delivery, DeliveryConfig};
+use mx6_delivery::{Delivery, DeliveryConfig, Offers};
 use mx6_smtp::{SessionConfig, StartTls};
 
 use crate::config::{Config, EarlyTalker};
@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) tls: TlsState,
     pub(crate) delivery: Delivery,
     session_config: RefCell<Arc<SessionConfig>>,
+    /// Of the offers that `session_config` was made from.
+    offers_generation: Cell<u64>,
 }
 
 impl Settings {
@@ -53,25 +55,25 @@ impl Settings {
     pub(crate) fn new(snapshot: &Snapshot, delivery: Option<Delivery>) -> Settings {
         let config = Arc::clone(&snapshot.config);
         let delivery = delivery.unwrap_or_else(|| Delivery::new(&config.target, DeliveryConfig::new(&config.hostname)));
-        let session_config = RefCell::new(Arc::new(session_config(&config, &snapshot.tls, None)));
-        Settings { config, tls: snapshot.tls.clone(), delivery, session_config }
+        let offers_generation = Cell::new(delivery.offers_generation());
+        let session_config = RefCell::new(Arc::new(session_config(&config, &snapshot.tls, delivery.offers())));
+        Settings { config, tls: snapshot.tls.clone(), delivery, session_config, offers_generation }
     }
 
-    /// What a new session offers.
+    /// What a new session offers: made anew as soon as a next hop has said that it takes something else than before.
     pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
+        let generation = self.delivery.offers_generation();
+        if self.offers_generation.replace(generation) != generation {
+            let config = session_config(&self.config, &self.tls, self.delivery.offers());
+            *self.session_config.borrow_mut() = Arc::new(config);
+        }
         Arc::clone(&self.session_config.borrow())
-    }
-
-    /// Asks the next hops what they take, and offers that from now on.
-    pub(crate) async fn learn_from_next_hops(&self) {
-        let next_hops_take = self.delivery.learn_limits().await;
-        *self.session_config.borrow_mut() = Arc::new(session_config(&self.config, &self.tls, next_hops_take));
     }
 }
 
-/// SIZE is offered as the smallest that the next hops take, less our fields.
-fn session_config(config: &Config, tls: &TlsState, next_hops_take: Option<u64>) -> SessionConfig {
-    let relayed = next_hops_take.map(|octets| octets.saturating_sub(mx6_delivery::ADDED_OCTETS_ALLOWANCE));
+/// SIZE is offered as the smallest that the next hops take, less our fields; 8BITMIME, SMTPUTF8 and DSN as they all take them.
+fn session_config(config: &Config, tls: &TlsState, offers: Offers) -> SessionConfig {
+    let relayed = offers.size_max.map(|octets| octets.saturating_sub(mx6_delivery::ADDED_OCTETS_ALLOWANCE));
     // 0 would mean no limit at all.
     let size_limit = relayed.map_or(config.size_limit, |relayed| relayed.clamp(1, config.size_limit));
     let starttls = match tls {
@@ -82,6 +84,8 @@ fn session_config(config: &Config, tls: &TlsState, next_hops_take: Option<u64>) 
     SessionConfig {
         hostname: config.hostname.clone(),
         size_limit,
+        eight_bit_mime: offers.eight_bit_mime,
+        dsn: offers.dsn,
         one_domain: config.gate.one_domain,
         watch_early_talkers: config.early_talker != EarlyTalker::Ignore,
         starttls,

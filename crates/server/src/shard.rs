@@ -132,7 +132,10 @@ impl Shard {
             sessions: Cell::new(0),
             process_id: parts.process_id,
         });
-        mx6_runtime::spawn("next-hop limits", Rc::clone(&shard).follow_next_hop_limits());
+        // The first sessions should be offered what the next hops take. One that does not answer is not waited for.
+        let delivery = shard.settings().delivery.clone();
+        let has_looked = mx6_runtime::timeout(limits::NEXT_HOP_FIRST_LOOK, delivery.probe()).await.is_some();
+        mx6_runtime::spawn("next-hop offers", Rc::clone(&shard).follow_next_hops(has_looked));
         mx6_runtime::spawn("settings", Rc::clone(&shard).follow_snapshots(snapshots));
         let handles: Vec<ListenerHandle> = listeners.iter().map(|(listener, _)| listener.handle()).collect();
         mx6_runtime::spawn("load", load::watch(Rc::clone(&shard), handles.clone()));
@@ -220,18 +223,21 @@ impl Shard {
             let same = old.config.target == snapshot.config.target;
             let settings = Rc::new(Settings::new(&snapshot, same.then(|| old.delivery.clone())));
             *self.settings.borrow_mut() = Rc::clone(&settings);
-            settings.learn_from_next_hops().await;
             if !same {
+                settings.delivery.probe().await;
                 old.delivery.quit().await;
             }
         }
     }
 
-    /// What the next hops take is learned at the start and again from time to time.
-    async fn follow_next_hop_limits(self: Rc<Self>) {
+    /// Every new connection to a next hop tells what it takes; this one asks also while there is no mail.
+    async fn follow_next_hops(self: Rc<Self>, mut has_looked: bool) {
         loop {
-            self.settings().learn_from_next_hops().await;
-            mx6_runtime::sleep(limits::NEXT_HOP_LIMITS_PERIOD).await;
+            if has_looked {
+                mx6_runtime::sleep(limits::NEXT_HOP_LIMITS_PERIOD).await;
+            }
+            self.settings().delivery.probe().await;
+            has_looked = true;
         }
     }
 }

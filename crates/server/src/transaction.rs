@@ -9,7 +9,7 @@ use mx6_message_auth::ReceivedParts;
 use mx6_policy::facts::{Facts, MethodResult, Spf};
 use mx6_policy::{EndOfData, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage};
 use mx6_runtime::Deadline;
-use mx6_smtp::{ForwardPath, MessageFault, Outcome, ReversePath, Verdict};
+use mx6_smtp::{ForwardPath, MessageFault, Outcome, RcptDsn, ReversePath, Verdict};
 use mx6_telemetry::{Counter, Durations};
 
 use crate::admission;
@@ -59,28 +59,25 @@ impl Transaction {
         shard: &Rc<Shard>,
         peer: &Peer,
         reverse_path: &ReversePath<'_>,
-        size: Option<u64>,
-        body_8bit: bool,
+        sender: Sender,
     ) -> Result<Transaction, Verdict> {
         Message::reserve(shard).map_err(Verdict::Defer)?;
-        let (text, identity) = match reverse_path {
-            ReversePath::Null => (String::new(), None),
+        let identity = match reverse_path {
+            ReversePath::Null => None,
             ReversePath::Mailbox(mailbox) => {
-                let identity = (mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned());
-                (mailbox.to_string(), Some(identity))
+                Some((mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned()))
             }
         };
-        admission::mail(shard, peer, &text)?;
+        admission::mail(shard, peer, &sender.reverse_path)?;
         let spf = start_spf(shard, peer, identity);
         let settings = shard.settings();
-        let delivery = settings.delivery.begin(Sender { reverse_path: text.clone(), size, body_8bit });
         Ok(Transaction {
             shard: Rc::clone(shard),
-            settings,
-            reverse_path: text,
+            reverse_path: sender.reverse_path.clone(),
             spf,
-            size,
-            delivery,
+            size: sender.size,
+            delivery: settings.delivery.begin(sender),
+            settings,
             released: false,
             recipients: Vec::new(),
             message: None,
@@ -88,7 +85,7 @@ impl Transaction {
     }
 
     /// RCPT: served here → opted in → reverse DNS → next hop.
-    pub(crate) async fn rcpt(&mut self, peer: &mut Peer, forward_path: &ForwardPath<'_>) -> Answer {
+    pub(crate) async fn rcpt(&mut self, peer: &mut Peer, forward_path: &ForwardPath<'_>, dsn: &RcptDsn<'_>) -> Answer {
         let (path, domain) = match forward_path {
             ForwardPath::Postmaster => ("postmaster".to_owned(), None),
             ForwardPath::Mailbox(mailbox) => (mailbox.to_string(), Some(mailbox.domain.as_str().to_ascii_lowercase())),
@@ -97,7 +94,7 @@ impl Transaction {
             Ok((class, would)) => {
                 let domain = domain.unwrap_or_default();
                 let recipient = Recipient { forward_path: path, domain, class, would, relay_ms: 0 };
-                self.relay_recipient(peer, recipient).await
+                self.relay_recipient(peer, recipient, dsn).await
             }
             Err((rule, verdict)) => {
                 self.shard.counters.add_one(Counter::RecipientsRefused);
@@ -145,10 +142,10 @@ impl Transaction {
         Ok((class, would))
     }
 
-    async fn relay_recipient(&mut self, peer: &Peer, mut recipient: Recipient) -> Answer {
+    async fn relay_recipient(&mut self, peer: &Peer, mut recipient: Recipient, dsn: &RcptDsn<'_>) -> Answer {
         let started_ms = mx6_runtime::now_ms();
         let waits = self.shard.load.next_hop_wait();
-        let outcome = self.delivery.rcpt(&recipient.forward_path).await;
+        let outcome = self.delivery.rcpt(&recipient.forward_path, dsn.notify, dsn.orcpt).await;
         drop(waits);
         recipient.relay_ms = mx6_runtime::now_ms() - started_ms;
         self.released = false;

@@ -183,7 +183,7 @@ fn dot_string(input: &[u8]) -> IResult<&[u8], &[u8]> {
 /// Atom  = 1*atext
 /// atext = ALPHA / DIGIT / "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "/" / "=" / "?" / "^" / "_" / "`" / "{" / "|" / "}" / "~"
 /// ```
-fn atom(input: &[u8]) -> IResult<&[u8], &[u8]> {
+pub(crate) fn atom(input: &[u8]) -> IResult<&[u8], &[u8]> {
     take_while1(|octet| octet_is(octet, ATEXT)).parse(input)
 }
 

@@ -1,7 +1,10 @@
-//! The client's side of the protocol: commands to write, replies to read, what a next hop offers (RFC 5321 §3, §4.2; RFC 1870, 2034, 2920, 6152).
+//! The client's side of the protocol: commands to write, replies to read, what a next hop offers (RFC 5321 §3, §4.2; RFC 1870, 2034, 2920,
+//! 3461, 6152, 6531).
 //!
 //! The next hop is ours, yet it is not trusted: its replies are bounded in lines and in octets, anything that is no reply ends the
 //! connection, and its text reaches a client only through [`pass_on`] and [`Reply::write_to`].
+
+mod extensions;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -9,6 +12,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use memchr::memchr;
+
+pub use extensions::{Attributes, Extensions};
 
 use crate::{EnhancedCode, Reply};
 
@@ -110,40 +115,6 @@ pub const REPLY_LINE_OCTETS_MAX: usize = 2048;
 /// A reply may have this many lines.
 pub const REPLY_LINES_MAX: u32 = 100;
 
-/// What the next hop said to EHLO, as far as it matters here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Extensions {
-    /// RFC 2920: commands may be sent in groups.
-    pub pipelining: bool,
-    /// RFC 6152: `BODY=8BITMIME` may be sent with MAIL.
-    pub eight_bit_mime: bool,
-    /// RFC 1870: `SIZE=` may be sent with MAIL.
-    pub size: bool,
-    /// The largest message in octets; none when nothing or 0 was said.
-    pub size_max: Option<u64>,
-}
-
-impl Extensions {
-    /// Reads the lines after the first; words it does not know are passed over.
-    #[must_use]
-    pub fn parse(reply: &Reply) -> Extensions {
-        let mut extensions = Extensions::default();
-        for line in reply.text.split('\n').skip(1) {
-            let mut words = line.split_ascii_whitespace();
-            let keyword = words.next().unwrap_or_default();
-            if keyword.eq_ignore_ascii_case("PIPELINING") {
-                extensions.pipelining = true;
-            } else if keyword.eq_ignore_ascii_case("8BITMIME") {
-                extensions.eight_bit_mime = true;
-            } else if keyword.eq_ignore_ascii_case("SIZE") {
-                extensions.size = true;
-                extensions.size_max = words.next().and_then(|octets| octets.parse().ok()).filter(|octets| *octets > 0);
-            }
-        }
-        extensions
-    }
-}
-
 /// Whether a greeting or an EHLO reply names `hostname` as the host that speaks: then the next hop is we ourselves, and mail would loop.
 #[must_use]
 pub fn names_host(reply: &Reply, hostname: &str) -> bool {
@@ -160,42 +131,91 @@ pub fn pass_on(reply: Reply) -> Reply {
     Reply { code, enhanced: Some(reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0))), text: reply.text }
 }
 
-/// Whether a path may stand between `<` and `>` of a command that we send: printable ASCII and of a length that fits a command line. The
-/// session has parsed it; this is the last door before the next hop.
+/// Whether a path may stand between `<` and `>` of a command that we send: printable and of a length that fits a command line, ASCII alone
+/// unless the mail transaction is one with SMTPUTF8 (RFC 6531 §3.3). The session has parsed it; this is the last door before the next hop.
 #[must_use]
-pub fn is_sendable_path(path: &str) -> bool {
-    path.len() <= PATH_OCTETS_MAX && path.bytes().all(|octet| (b' '..=b'~').contains(&octet))
+pub fn is_sendable_path(path: &str, smtp_utf8: bool) -> bool {
+    path.len() <= PATH_OCTETS_MAX && path.chars().all(|c| c == ' ' || is_sendable_char(c, smtp_utf8))
+}
+
+/// The same for the value of a parameter, which has no blank in it.
+#[must_use]
+pub fn is_sendable_value(value: &str, smtp_utf8: bool) -> bool {
+    (1..=VALUE_OCTETS_MAX).contains(&value.len()) && value.chars().all(|c| is_sendable_char(c, smtp_utf8))
+}
+
+fn is_sendable_char(c: char, smtp_utf8: bool) -> bool {
+    c.is_ascii_graphic() || smtp_utf8 && !c.is_ascii() && !c.is_control()
 }
 
 /// Twice and more what RFC 5321 §4.5.3.1.3 grants a path.
 const PATH_OCTETS_MAX: usize = 1000;
+
+/// What RFC 3461 §4.2 grants ORCPT, the longest parameter.
+const VALUE_OCTETS_MAX: usize = 500;
 
 /// Appends `EHLO hostname`.
 pub fn write_ehlo(out: &mut Vec<u8>, hostname: &str) {
     write_parts(out, &["EHLO ", hostname, "\r\n"]);
 }
 
-/// Appends `MAIL FROM:<reverse_path>` with those parameters that `offered` allows. `size_octets` is the declared size of what we shall send.
-pub fn write_mail(
-    out: &mut Vec<u8>,
-    reverse_path: &str,
-    size_octets: Option<u64>,
-    body_8bit: bool,
-    offered: &Extensions,
-) {
-    write_parts(out, &["MAIL FROM:<", reverse_path, ">"]);
-    if let Some(size_octets) = size_octets.filter(|_| offered.size) {
+/// What MAIL says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MailFrom<'m> {
+    /// Without `<>`.
+    pub reverse_path: &'m str,
+    /// The declared size in octets of what we shall send.
+    pub size_octets: Option<u64>,
+    /// `BODY=8BITMIME`.
+    pub body_8bit: bool,
+    /// `SMTPUTF8` (RFC 6531 §3.4).
+    pub smtp_utf8: bool,
+    /// `RET=` (RFC 3461 §4.3).
+    pub ret: Option<&'m str>,
+    /// `ENVID=`, in xtext (RFC 3461 §4.4).
+    pub envid: Option<&'m str>,
+}
+
+/// Appends MAIL with those parameters that `offered` allows.
+pub fn write_mail(out: &mut Vec<u8>, mail: &MailFrom<'_>, offered: &Extensions) {
+    write_parts(out, &["MAIL FROM:<", mail.reverse_path, ">"]);
+    if let Some(size_octets) = mail.size_octets.filter(|_| offered.size) {
         write_parts(out, &[" SIZE=", &alloc::format!("{size_octets}")]);
     }
-    if body_8bit && offered.eight_bit_mime {
+    if mail.body_8bit && offered.eight_bit_mime {
         write_parts(out, &[" BODY=8BITMIME"]);
     }
+    if mail.smtp_utf8 && offered.smtp_utf8 {
+        write_parts(out, &[" SMTPUTF8"]);
+    }
+    write_parameter(out, " RET=", mail.ret.filter(|_| offered.dsn));
+    write_parameter(out, " ENVID=", mail.envid.filter(|_| offered.dsn));
     write_parts(out, &["\r\n"]);
 }
 
-/// Appends `RCPT TO:<forward_path>`.
-pub fn write_rcpt(out: &mut Vec<u8>, forward_path: &str) {
-    write_parts(out, &["RCPT TO:<", forward_path, ">\r\n"]);
+/// What RCPT says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RcptTo<'r> {
+    /// Without `<>`.
+    pub forward_path: &'r str,
+    /// `NOTIFY=` (RFC 3461 §4.1).
+    pub notify: Option<&'r str>,
+    /// `ORCPT=` (RFC 3461 §4.2).
+    pub orcpt: Option<&'r str>,
+}
+
+/// Appends RCPT with those parameters that `offered` allows.
+pub fn write_rcpt(out: &mut Vec<u8>, rcpt: &RcptTo<'_>, offered: &Extensions) {
+    write_parts(out, &["RCPT TO:<", rcpt.forward_path, ">"]);
+    write_parameter(out, " NOTIFY=", rcpt.notify.filter(|_| offered.dsn));
+    write_parameter(out, " ORCPT=", rcpt.orcpt.filter(|_| offered.dsn));
+    write_parts(out, &["\r\n"]);
+}
+
+fn write_parameter(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        write_parts(out, &[name, value]);
+    }
 }
 
 /// The command that asks to send the message.

@@ -1,23 +1,28 @@
-//! One command line, parsed (RFC 5321 §4.1.1, with RFC 1870 and RFC 6152): one function per ABNF rule, borrowing the line.
+//! One command line, parsed (RFC 5321 §4.1.1): one function per ABNF rule, borrowing the line. Parameters are in `parameters`.
 //!
 //! The line comes from a peer, without its CRLF; that it holds no other CR or LF and no NUL is `frame`'s word, and nothing here would break
 //! if it did. No rule looks beyond the line and none copies it.
 //!
-//! Quirks, on purpose more lenient than the ABNF: [`blank_after_colon`], [`blanks`], [`helo_argument`], trailing blanks
-//! ([`Command::parse`]) and the underscore of `address`.
+//! Quirks, on purpose more lenient than the ABNF: [`blank_after_colon`], [`helo_argument`], trailing blanks
+//! ([`Command::parse`]), the blanks of `parameters` and the underscore of `address`.
+
+mod parameters;
 
 use core::fmt;
 
-use nom::branch::alt;
-use nom::bytes::complete::{tag_no_case, take_while, take_while1};
+use nom::bytes::complete::{tag_no_case, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{all_consuming, map, opt, recognize, value, verify};
+use nom::combinator::{all_consuming, map, opt, recognize, verify};
 use nom::sequence::{pair, preceded};
 use nom::{IResult, Parser};
 
 use crate::address::{self, ForwardPath, ReversePath};
-use crate::limits::{DOMAIN_OCTETS_MAX, SIZE_DIGITS_MAX};
+use crate::limits::DOMAIN_OCTETS_MAX;
 use crate::{EnhancedCode, Reply};
+
+use parameters::{blanks, size_value};
+
+pub use parameters::{MailDsn, MailParameters, RcptDsn};
 
 /// A command that this server knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +42,14 @@ pub enum Command<'a> {
         /// The sender.
         reverse_path: ReversePath<'a>,
         /// What came with it.
-        parameters: MailParameters,
+        parameters: MailParameters<'a>,
     },
     /// `RCPT TO:`, RFC 5321 §4.1.1.3.
     Rcpt {
         /// The recipient.
         forward_path: ForwardPath<'a>,
+        /// What came with it.
+        dsn: RcptDsn<'a>,
     },
     /// `STARTTLS`, RFC 3207 §4.
     StartTls,
@@ -67,15 +74,6 @@ pub enum Command<'a> {
     Quit,
 }
 
-/// The parameters of MAIL that are offered.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MailParameters {
-    /// `SIZE=`, octets (RFC 1870); a number that `u64` cannot hold is `u64::MAX`.
-    pub size: Option<u64>,
-    /// `BODY=`: `Some(true)` for `8BITMIME`, `Some(false)` for `7BIT` (RFC 6152).
-    pub body_8bit: Option<bool>,
-}
-
 /// What is wrong with a command line. It is always the peer's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandError {
@@ -93,7 +91,7 @@ pub enum CommandError {
     ReversePath,
     /// The forward-path of RCPT.
     ForwardPath,
-    /// A well-formed parameter of MAIL or RCPT that was not offered.
+    /// A parameter of MAIL or RCPT that nobody knows, or that was not offered.
     UnknownParameter,
 }
 
@@ -128,6 +126,8 @@ impl<'a> Command<'a> {
     ///
     /// The argument of HELO and EHLO is any token of letters, digits and `-._:[]%`, up to 255 octets: clients are seen to say all sorts of
     /// things, and what may be concluded from them is not for a parser to say.
+    ///
+    /// All parameters are known here that can be offered; whether they were is for the session to say.
     ///
     /// # Errors
     /// What the peer did wrong; [`CommandError::reply`] says it to him.
@@ -219,7 +219,7 @@ fn mail(argument: &[u8]) -> Result<Command<'_>, CommandError> {
     let (rest, _) = from(argument).map_err(|_| CommandError::Argument)?;
     let (rest, reverse_path) = address::reverse_path(rest).map_err(|_| CommandError::ReversePath)?;
     let mut parameters = MailParameters::default();
-    each_parameter(rest, |keyword, value| parameters.take(keyword, value))?;
+    parameters::each(rest, |keyword, value| parameters.take(keyword, value))?;
     Ok(Command::Mail { reverse_path, parameters })
 }
 
@@ -229,8 +229,9 @@ fn mail(argument: &[u8]) -> Result<Command<'_>, CommandError> {
 fn rcpt(argument: &[u8]) -> Result<Command<'_>, CommandError> {
     let (rest, _) = to(argument).map_err(|_| CommandError::Argument)?;
     let (rest, forward_path) = address::forward_path(rest).map_err(|_| CommandError::ForwardPath)?;
-    each_parameter(rest, |_, _| Err(CommandError::UnknownParameter))?;
-    Ok(Command::Rcpt { forward_path })
+    let mut dsn = RcptDsn::default();
+    parameters::each(rest, |keyword, value| dsn.take(keyword, value))?;
+    Ok(Command::Rcpt { forward_path, dsn })
 }
 
 /// ```abnf
@@ -259,92 +260,6 @@ fn to(input: &[u8]) -> IResult<&[u8], &[u8]> {
 /// Named quirk: `MAIL FROM: <a@b>`, a blank that RFC 5321 §3.3 expressly forbids and old clients send nevertheless.
 fn blank_after_colon(input: &[u8]) -> IResult<&[u8], Option<char>> {
     opt(char(' ')).parse(input)
-}
-
-/// Named quirk: more than one SP before a parameter.
-fn blanks(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    take_while1(|octet| octet == b' ').parse(input)
-}
-
-/// ```abnf
-/// Mail-parameters = esmtp-param *(SP esmtp-param)
-/// ```
-fn each_parameter<'a>(
-    mut rest: &'a [u8],
-    mut take: impl FnMut(&'a [u8], Option<&'a [u8]>) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
-    while !rest.is_empty() {
-        let (after, (keyword, value)) =
-            preceded(blanks, esmtp_param).parse(rest).map_err(|_| CommandError::Argument)?;
-        if !matches!(after.first(), None | Some(b' ')) {
-            return Err(CommandError::Argument);
-        }
-        take(keyword, value)?;
-        rest = after;
-    }
-    Ok(())
-}
-
-/// A keyword and its value.
-type Parameter<'a> = (&'a [u8], Option<&'a [u8]>);
-
-/// ```abnf
-/// esmtp-param = esmtp-keyword ["=" esmtp-value]
-/// ```
-fn esmtp_param(input: &[u8]) -> IResult<&[u8], Parameter<'_>> {
-    pair(esmtp_keyword, opt(preceded(char('='), esmtp_value))).parse(input)
-}
-
-/// ```abnf
-/// esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
-/// ```
-fn esmtp_keyword(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    let keyword = take_while1(|octet: u8| octet.is_ascii_alphanumeric() || octet == b'-');
-    verify(keyword, |octets: &[u8]| octets.first() != Some(&b'-')).parse(input)
-}
-
-/// ```abnf
-/// esmtp-value = 1*(%d33-60 / %d62-126)
-/// ```
-fn esmtp_value(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    take_while1(|octet| matches!(octet, 33..=60 | 62..=126)).parse(input)
-}
-
-impl MailParameters {
-    /// One parameter more; a second one of the same name is an error, whichever would have won.
-    fn take(&mut self, keyword: &[u8], argument: Option<&[u8]>) -> Result<(), CommandError> {
-        let argument = argument.unwrap_or_default();
-        let repeated = if keyword.eq_ignore_ascii_case(b"SIZE") {
-            self.size.replace(only(size_value, argument)?).is_some()
-        } else if keyword.eq_ignore_ascii_case(b"BODY") {
-            self.body_8bit.replace(only(body_value, argument)?).is_some()
-        } else {
-            return Err(CommandError::UnknownParameter);
-        };
-        if repeated { Err(CommandError::Argument) } else { Ok(()) }
-    }
-}
-
-/// ```abnf
-/// size-value = 1*20DIGIT
-/// ```
-///
-/// Twenty nines do not fit into 64 bits: the largest number that does stands for all beyond it.
-fn size_value(input: &[u8]) -> IResult<&[u8], u64> {
-    let digits = verify(take_while(|octet: u8| octet.is_ascii_digit()), |digits: &[u8]| {
-        (1..=SIZE_DIGITS_MAX).contains(&digits.len())
-    });
-    let number = |digits: &[u8]| {
-        digits.iter().fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
-    };
-    map(digits, number).parse(input)
-}
-
-/// ```abnf
-/// body-value = "7BIT" / "8BITMIME"
-/// ```
-fn body_value(input: &[u8]) -> IResult<&[u8], bool> {
-    alt((value(true, tag_no_case("8BITMIME")), value(false, tag_no_case("7BIT")))).parse(input)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ mod session;
 mod verdict;
 
 pub use address::{Domain, ForwardPath, Mailbox, ReversePath};
-pub use command::{Command, CommandError, MailParameters};
+pub use command::{Command, CommandError, MailDsn, MailParameters, RcptDsn};
 pub use reply::{EnhancedCode, Reply};
 pub use session::{MessageFault, Notice, Question, Session, SessionConfig, StartTls, Step};
 pub use verdict::{Outcome, Verdict};

@@ -51,3 +51,9 @@ pub(crate) const SIZE_DIGITS_MAX: usize = 20;
 /// Replies that may wait in the output before [`crate::Step::Output`] asks for them to be sent. Without it, one read full of pipelined
 /// commands would be answered by many times its size.
 pub(crate) const OUTPUT_OCTETS_MAX: usize = 16 << 10;
+
+/// An `ENVID=` value (RFC 3461 §4.4).
+pub(crate) const ENVID_OCTETS_MAX: usize = 100;
+
+/// An `ORCPT=` value (RFC 3461 §4.2).
+pub(crate) const ORCPT_OCTETS_MAX: usize = 500;

@@ -214,7 +214,7 @@ impl Play {
 fn judge(question: &Question<'_>, _: &str, message: &[u8]) -> Answer {
     let refuse = |code, enhanced, text| Answer::Verdict(Verdict::refuse(Reply::fixed(code, enhanced, text)));
     match question {
-        Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox) }
+        Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox), .. }
             if !mailbox.domain.as_str().to_ascii_lowercase().ends_with(".test")
                 || mailbox.domain.as_str().starts_with("elsewhere") =>
         {

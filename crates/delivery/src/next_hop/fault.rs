@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Loop,
     /// Its name has no address (the operator's fault, or the resolver's).
     NoAddress,
+    /// It does not offer SMTPUTF8, which the mail transaction needs. No failure of its.
+    NoSmtpUtf8,
     /// We have as many connections to it as we may (our limit).
     Busy,
 }
@@ -50,6 +52,7 @@ impl Fault {
             Fault::Closing(_) => "421",
             Fault::Loop => "loop: the next hop bears our own name",
             Fault::NoAddress => "no address",
+            Fault::NoSmtpUtf8 => "SMTPUTF8 is not offered",
             Fault::Busy => "too many connections",
         }
     }

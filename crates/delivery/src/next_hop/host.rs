@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mx6_runtime::{Deadline, blocking, deadline, now_ms};
+use mx6_smtp::client::Extensions;
 
 use super::connection::{Connection, Slot};
 use super::fault::Fault;
-use super::health::Health;
+use super::health::{Health, millis};
 use crate::{DeliveryConfig, NextHop, Stage};
 
 /// A next hop and what is known of it.
@@ -23,9 +24,18 @@ pub(crate) struct Host {
     /// The one put back last is at the end, and is taken first: the others may grow old.
     idle: RefCell<VecDeque<Connection>>,
     open: Rc<Cell<usize>>,
-    /// What the connection made last was offered.
-    size_max: Cell<Option<u64>>,
+    offered: Cell<Offered>,
     pub(crate) health: Health,
+}
+
+/// What the connection made last was offered.
+#[derive(Debug, Clone, Copy, Default)]
+struct Offered {
+    /// None while it was never reached, and when it has been away for too long.
+    extensions: Option<Extensions>,
+    at_ms: u64,
+    /// How often it was something else than before.
+    generation: u64,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +52,7 @@ impl Host {
             addresses: RefCell::default(),
             idle: RefCell::default(),
             open: Rc::default(),
-            size_max: Cell::new(None),
+            offered: Cell::default(),
             health: Health::default(),
         }
     }
@@ -63,14 +73,23 @@ impl Host {
             let slot = Slot::take(&self.open, config.connections_max).ok_or(Fault::Busy)?;
             match Connection::open(*address, slot, config, share, stage).await {
                 Ok(connection) => {
-                    self.size_max.set(connection.extensions.size_max);
+                    self.learn(Some(connection.extensions));
                     return Ok(connection);
                 }
                 Err(next) => fault = next,
             }
         }
         self.failed(*stage, config);
+        if now_ms().saturating_sub(self.offered.get().at_ms) >= millis(config.offers_timeout) {
+            self.learn(None);
+        }
         Err(fault)
+    }
+
+    fn learn(&self, extensions: Option<Extensions>) {
+        let before = self.offered.get();
+        let generation = before.generation + u64::from(before.extensions != extensions);
+        self.offered.set(Offered { extensions, at_ms: now_ms(), generation });
     }
 
     /// The host failed us at `stage`: for some time others are tried first, and its addresses are looked up again.
@@ -101,10 +120,14 @@ impl Host {
         self.idle.borrow().len()
     }
 
-    /// The `SIZE` in octets that it offered when a connection to it was last made, however long ago; none when it had no limit then, or
-    /// was never reached.
-    pub(crate) fn size_max(&self) -> Option<u64> {
-        self.size_max.get()
+    /// What it offered when a connection to it was last made; none when that is too long ago, or never was.
+    pub(crate) fn offered(&self) -> Option<Extensions> {
+        self.offered.get().extensions
+    }
+
+    /// Grows when it offers something else than before.
+    pub(crate) fn offered_generation(&self) -> u64 {
+        self.offered.get().generation
     }
 
     /// How many are open, idle or not.
@@ -130,7 +153,7 @@ impl Host {
         if let Some(Ok(found)) = deadline(until, lookup).await
             && !found.is_empty()
         {
-            let believed_until_ms = now_ms().saturating_add(config.addresses_timeout.as_millis() as u64);
+            let believed_until_ms = now_ms().saturating_add(millis(config.addresses_timeout));
             let known = found.into_iter().take(ADDRESSES_MAX).collect();
             *self.addresses.borrow_mut() = Addresses { known, believed_until_ms };
         }

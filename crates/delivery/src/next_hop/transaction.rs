@@ -12,7 +12,7 @@ mod establish;
 use std::rc::Rc;
 
 use mx6_runtime::Deadline;
-use mx6_smtp::client::{is_sendable_path, pass_on, write_rcpt};
+use mx6_smtp::client::{RcptTo, is_sendable_path, is_sendable_value, pass_on, write_rcpt};
 use mx6_smtp::{EnhancedCode, Outcome, Reply};
 
 use establish::{Opened, exchange};
@@ -31,7 +31,7 @@ pub(crate) struct SmtpTransaction {
     next_hops: Rc<NextHops>,
     sender: Sender,
     /// The recipients that were answered with 250.
-    accepted: Vec<String>,
+    accepted: Vec<Recipient>,
     /// The connection on which all of `accepted` are accepted.
     link: Option<Link>,
     /// What every further recipient hears.
@@ -41,6 +41,25 @@ pub(crate) struct SmtpTransaction {
     /// How often a connection was left for its refusals, and recipients were said again for it.
     retirements: u32,
     pub(crate) route: Route,
+}
+
+/// A recipient and what was said of it.
+#[derive(Debug)]
+struct Recipient {
+    forward_path: String,
+    notify: Option<String>,
+    orcpt: Option<String>,
+}
+
+impl Recipient {
+    fn new(rcpt: &RcptTo<'_>) -> Recipient {
+        let owned = |value: Option<&str>| value.map(str::to_owned);
+        Recipient { forward_path: rcpt.forward_path.to_owned(), notify: owned(rcpt.notify), orcpt: owned(rcpt.orcpt) }
+    }
+
+    fn said(&self) -> RcptTo<'_> {
+        RcptTo { forward_path: &self.forward_path, notify: self.notify.as_deref(), orcpt: self.orcpt.as_deref() }
+    }
 }
 
 #[derive(Debug)]
@@ -78,24 +97,24 @@ impl SmtpTransaction {
     }
 
     /// Asks the next hop about one more recipient.
-    pub(crate) async fn rcpt(&mut self, forward_path: &str) -> Outcome {
+    pub(crate) async fn rcpt(&mut self, rcpt: &RcptTo<'_>) -> Outcome {
         if let Some(reply) = &self.refusal {
             return Outcome::Refused(reply.clone());
         }
-        if !is_sendable_path(forward_path) || !is_sendable_path(&self.sender.reverse_path) {
-            return Outcome::Refused(BAD_PATH);
+        if let Err(reply) = self.sendable(rcpt) {
+            return Outcome::Refused(reply);
         }
         let until = Deadline::after(self.next_hops.config.recipient_timeout);
         self.retire_worn();
         let had_link = self.link.is_some();
-        let opened = match self.one_more(forward_path, until).await {
+        let opened = match self.one_more(rcpt, until).await {
             Said::Reply(reply) => Ok(Opened::Ready(Some(reply))),
             Said::Worn(fault) => return self.worn_out(fault),
-            Said::NoLink => self.establish(Some(forward_path), self.next_hops.all(), !had_link, until).await,
+            Said::NoLink => self.establish(Some(rcpt), self.next_hops.all(), !had_link, until).await,
         };
         match opened {
             Ok(Opened::Ready(Some(reply))) if reply.is_positive() => {
-                self.accepted.push(forward_path.to_owned());
+                self.accepted.push(Recipient::new(rcpt));
                 Outcome::Accepted(pass_on(reply))
             }
             Ok(Opened::Ready(Some(reply)) | Opened::Closing(reply)) => Outcome::Refused(pass_on(reply)),
@@ -152,8 +171,20 @@ impl SmtpTransaction {
         }
     }
 
+    /// The session has parsed all of it; nothing that could end a command goes on, whatever came.
+    fn sendable(&self, rcpt: &RcptTo<'_>) -> Result<(), Reply> {
+        let sender = &self.sender;
+        let paths = [rcpt.forward_path, &sender.reverse_path];
+        if !paths.iter().all(|path| is_sendable_path(path, sender.smtp_utf8)) {
+            return Err(BAD_PATH);
+        }
+        let values = [rcpt.notify, rcpt.orcpt, sender.ret.as_deref(), sender.envid.as_deref()];
+        let are_sendable = values.iter().flatten().all(|value| is_sendable_value(value, sender.smtp_utf8));
+        if are_sendable { Ok(()) } else { Err(BAD_PARAMETER) }
+    }
+
     /// Says RCPT on the connection that is there.
-    async fn one_more(&mut self, forward_path: &str, until: Deadline) -> Said {
+    async fn one_more(&mut self, rcpt: &RcptTo<'_>, until: Deadline) -> Said {
         // Whoever drops this midway closes the connection: a reply that is still to come must not meet another command.
         let Some(mut link) = self.link.take() else { return Said::NoLink };
         self.route.stage = Stage::Rcpt;
@@ -162,7 +193,7 @@ impl SmtpTransaction {
         let others = self.next_hops.hosts.len() > 1;
         let until = Deadline::after(config.command_timeout).earlier(self.step_until(others, until));
         let mut command = Vec::new();
-        write_rcpt(&mut command, forward_path);
+        write_rcpt(&mut command, rcpt, &link.connection.extensions);
         let fault = match exchange(&mut link.connection, &command, until).await {
             Ok(reply) if reply.code / 100 != 3 => {
                 self.succeeded(&mut link, Stage::Rcpt);
@@ -294,4 +325,5 @@ pub const ADDED_OCTETS_ALLOWANCE: u64 = 16 << 10;
 const UNAVAILABLE: Reply = Reply::fixed(451, EnhancedCode(4, 4, 1), "Next hop unavailable, try again later.");
 const CLOSED: Reply = Reply::fixed(451, EnhancedCode(4, 4, 2), "Next hop closed the connection, try again later.");
 const NO_RECIPIENTS: Reply = Reply::fixed(554, EnhancedCode(5, 5, 1), "No valid recipients.");
+const BAD_PARAMETER: Reply = Reply::fixed(501, EnhancedCode(5, 5, 4), "Bad parameter.");
 const BAD_PATH: Reply = Reply::fixed(553, EnhancedCode(5, 1, 3), "Bad mailbox syntax.");

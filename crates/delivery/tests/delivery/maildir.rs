@@ -26,13 +26,13 @@ fn every_recipient_finds_a_copy() {
     assert!(["tmp", "new", "cur"].iter().all(|name| dir.join(name).is_dir()));
     let (large_octets, names) = run_local(async move || {
         let delivery = Delivery::new(&target, config());
-        assert_eq!(delivery.learn_limits().await, None);
+        assert_eq!(delivery.offers().size_max, None);
         let mut names = Vec::new();
         let large = message_of(1_000_000, &spill_dir).await;
         for message in [&small_message(), &large] {
             let mut transaction = delivery.begin(support::sender());
             for user in ["a@x", "b@x"] {
-                assert_eq!(told(&transaction.rcpt(user).await), "accepted 250 2.1.5 OK");
+                assert_eq!(told(&transaction.rcpt(user, None, None).await), "accepted 250 2.1.5 OK");
             }
             let outcome = transaction.deliver(message, Deadline::after(Duration::from_secs(20))).await;
             assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
@@ -74,7 +74,7 @@ fn a_place_that_is_no_maildir_is_451() {
         run_local(async move || {
             let delivery = Delivery::new(&maildir(&dir), config());
             let mut transaction = delivery.begin(support::sender());
-            transaction.rcpt("a@x").await;
+            transaction.rcpt("a@x", None, None).await;
             let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
             assert_eq!(told(&outcome), "refused 451 4.3.0 Message could not be stored, try again later.");
             if dir.join("tmp").is_dir() {
@@ -90,7 +90,7 @@ fn discard_takes_everything() {
     run_local(async || {
         let delivery = Delivery::new(&Target::Discard, config());
         let mut transaction = delivery.begin(support::sender());
-        assert_eq!(told(&transaction.rcpt("a@x").await), "accepted 250 2.1.5 OK");
+        assert_eq!(told(&transaction.rcpt("a@x", None, None).await), "accepted 250 2.1.5 OK");
         let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(1))).await;
         assert_eq!(told(&outcome), "accepted 250 2.0.0 OK");
     })
@@ -106,8 +106,8 @@ fn traced_delivery() {
         target.prepare().unwrap();
         let delivery = Delivery::new(&target, config());
         let mut transaction = delivery.begin(support::sender());
-        transaction.rcpt("a@x").await;
-        transaction.rcpt("b@x").await;
+        transaction.rcpt("a@x", None, None).await;
+        transaction.rcpt("b@x", None, None).await;
         let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(20))).await;
         assert!(matches!(outcome, Outcome::Accepted(_)));
         // Stands for the 250 in the trace.
@@ -154,7 +154,7 @@ fn traced_deliveries_together() {
         let one = async |_| {
             for _ in 0..4 {
                 let mut transaction = delivery.begin(support::sender());
-                transaction.rcpt("a@x").await;
+                transaction.rcpt("a@x", None, None).await;
                 let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(20))).await;
                 let reply = outcome.reply().to_string();
                 let name = reply.strip_prefix("250 2.0.0 OK: stored as ").unwrap();

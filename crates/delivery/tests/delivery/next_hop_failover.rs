@@ -181,7 +181,7 @@ async fn at_once(delivery: &Delivery, times: usize) -> Vec<(Duration, String)> {
     let begin = Instant::now();
     let all = (0..times).map(async |_| {
         let mut transaction = delivery.begin(support::sender());
-        assert_eq!(told(&transaction.rcpt("a@x").await), TO_A);
+        assert_eq!(told(&transaction.rcpt("a@x", None, None).await), TO_A);
         let took = begin.elapsed();
         let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
         assert_eq!(told(&outcome), QUEUED);
@@ -228,15 +228,15 @@ fn a_host_with_all_its_connections_in_use_is_passed_over_then_waited_for() {
         let until = Deadline::after(Duration::from_secs(5));
         let [mut first, mut second, mut third] = [(); 3].map(|()| delivery.begin(support::sender()));
         let begin = Instant::now();
-        assert_eq!(told(&first.rcpt("a@x").await), TO_A);
-        assert_eq!(told(&second.rcpt("a@x").await), TO_A);
+        assert_eq!(told(&first.rcpt("a@x", None, None).await), TO_A);
+        assert_eq!(told(&second.rcpt("a@x", None, None).await), TO_A);
         assert!(begin.elapsed() < Duration::from_millis(1_500), "the other host is there");
         let message = small_message();
         let ends = async {
             sleep(Duration::from_millis(200)).await;
             told(&first.deliver(&message, until).await)
         };
-        let (outcome, waited) = futures_util::future::join(ends, third.rcpt("a@x")).await;
+        let (outcome, waited) = futures_util::future::join(ends, third.rcpt("a@x", None, None)).await;
         assert_eq!((outcome.as_str(), told(&waited).as_str()), (QUEUED, TO_A));
         assert!(begin.elapsed() >= Duration::from_millis(200));
         assert_eq!(third.route().next_hop.as_deref(), Some(addrs[0].to_string().as_str()));
@@ -258,9 +258,9 @@ fn nobody_waits_for_a_connection_beyond_the_deadline_of_the_recipient() {
         let delivery =
             Delivery::new(&target(&[addr]), DeliveryConfig { connections_max: 1, recipient_timeout, ..patient() });
         let [mut first, mut second] = [(); 2].map(|()| delivery.begin(support::sender()));
-        assert_eq!(told(&first.rcpt("a@x").await), TO_A);
+        assert_eq!(told(&first.rcpt("a@x", None, None).await), TO_A);
         let begin = Instant::now();
-        assert_eq!(told(&second.rcpt("a@x").await), UNAVAILABLE);
+        assert_eq!(told(&second.rcpt("a@x", None, None).await), UNAVAILABLE);
         let waited = begin.elapsed();
         assert!(waited >= Duration::from_millis(250) && waited < Duration::from_secs(1), "{waited:?}");
     })

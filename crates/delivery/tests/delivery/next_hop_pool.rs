@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::support::{self, Hop, SMALL_MESSAGE, check, config, small_message, target, told};
 use futures_util::future::join_all;
-use mx6_delivery::{Delivery, DeliveryConfig, Reuse, Sender, Stage};
+use mx6_delivery::{Delivery, DeliveryConfig, Offers, Reuse, Sender, Stage};
 use mx6_runtime::{Deadline, run_local, sleep};
 
 const UNAVAILABLE: &str = "refused 451 4.4.1 Next hop unavailable, try again later.";
@@ -35,7 +35,7 @@ fn the_first_host_that_works_is_used() {
         run_local(async move || {
             let delivery = Delivery::new(&target(&[closed, addrs[0], addrs[1]]), config());
             let mut transaction = delivery.begin(support::sender());
-            assert_eq!(told(&transaction.rcpt("a@x").await), TO_A, "{name}");
+            assert_eq!(told(&transaction.rcpt("a@x", None, None).await), TO_A, "{name}");
             let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
             assert_eq!(told(&outcome), QUEUED, "{name}");
             let route = transaction.route();
@@ -64,7 +64,7 @@ fn a_host_that_failed_is_tried_last_until_its_back_off_is_over() {
         for wait_ms in [0, 0, 400] {
             sleep(Duration::from_millis(wait_ms)).await;
             let mut transaction = delivery.begin(support::sender());
-            assert_eq!(told(&transaction.rcpt("a@x").await), TO_A);
+            assert_eq!(told(&transaction.rcpt("a@x", None, None).await), TO_A);
             let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
             assert_eq!(told(&outcome), QUEUED);
             used.push(transaction.route().next_hop.clone().unwrap().to_string());
@@ -137,9 +137,9 @@ fn the_number_of_connections_is_limited() {
             DeliveryConfig { connections_max: 1, slot_timeout: Duration::from_millis(100), ..config() },
         );
         let mut first = delivery.begin(support::sender());
-        assert_eq!(told(&first.rcpt("a@x").await), TO_A);
+        assert_eq!(told(&first.rcpt("a@x", None, None).await), TO_A);
         let mut second = delivery.begin(support::sender());
-        assert_eq!(told(&second.rcpt("a@x").await), UNAVAILABLE);
+        assert_eq!(told(&second.rcpt("a@x", None, None).await), UNAVAILABLE);
         assert_eq!(second.route().fault, Some("too many connections"));
         let outcome = first.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
         assert_eq!(told(&outcome), QUEUED);
@@ -155,28 +155,132 @@ fn the_number_of_connections_is_limited() {
 #[test]
 fn parameters_follow_what_is_offered() {
     let offers = |extension: &'static str| ["> 220 hop.example", "< EHLO mx.example", "> 250-hop.example", extension];
+    let plain = |size, body_8bit| Sender { size, body_8bit, ..support::sender() };
+    let dsn = Sender { ret: Some("HDRS".into()), envid: Some("a+2Bb".into()), ..support::sender() };
+    let (rcpt, rcpt_dsn) = ("< RCPT TO:<a@x>", "< RCPT TO:<a@x> NOTIFY=NEVER ORCPT=rfc822;A@x");
     let cases = [
-        ("> 250 SIZE 100000", Some(1000), true, "< MAIL FROM:<s@there.example> SIZE=17384"),
-        ("> 250 SIZE", None, true, "< MAIL FROM:<s@there.example>"),
-        ("> 250 8BITMIME", Some(1000), true, "< MAIL FROM:<s@there.example> BODY=8BITMIME"),
-        ("> 250 8BITMIME", Some(1000), false, "< MAIL FROM:<s@there.example>"),
-        ("> 250 HELP", Some(1000), true, "< MAIL FROM:<s@there.example>"),
+        ("> 250 SIZE 100000", plain(Some(1000), true), "< MAIL FROM:<s@there.example> SIZE=17384", rcpt),
+        ("> 250 SIZE", plain(None, true), "< MAIL FROM:<s@there.example>", rcpt),
+        ("> 250 8BITMIME", plain(Some(1000), true), "< MAIL FROM:<s@there.example> BODY=8BITMIME", rcpt),
+        ("> 250 8BITMIME", plain(Some(1000), false), "< MAIL FROM:<s@there.example>", rcpt),
+        ("> 250 HELP", plain(Some(1000), true), "< MAIL FROM:<s@there.example>", rcpt),
+        ("> 250 DSN", dsn.clone(), "< MAIL FROM:<s@there.example> RET=HDRS ENVID=a+2Bb", rcpt_dsn),
+        ("> 250 HELP", dsn, "< MAIL FROM:<s@there.example>", rcpt),
     ];
-    for (extension, size, body_8bit, mail) in cases {
-        let end = [mail, "> 250 ok", "< RCPT TO:<a@x>", "> 250 2.1.5 Ok a@x", "< RSET", "> 250 ok", "<end"];
-        let script: Vec<&str> = offers(extension).into_iter().chain(end).collect();
+    for (extension, sender, mail, rcpt) in cases {
+        let end = [mail, "> 250 ok", rcpt, "> 250 2.1.5 Ok a@x", "< RSET", "> 250 ok"];
+        // Once more, and so on replay.
+        let again = [mail, "> 250 ok", rcpt, "> 250 2.1.5 Ok a@x", "@message", "<end"];
+        let script: Vec<&str> = offers(extension).into_iter().chain(end).chain(again).collect();
         let hop = Hop::start(&[&script]);
         let addr = hop.addr;
         run_local(async move || {
             let delivery = Delivery::new(&target(&[addr]), config());
-            let mut transaction = delivery.begin(Sender { size, body_8bit, ..support::sender() });
-            assert_eq!(told(&transaction.rcpt("a@x").await), TO_A);
-            transaction.abandon();
+            let mut transaction = delivery.begin(sender);
+            let said = transaction.rcpt("a@x", Some("NEVER"), Some("rfc822;A@x")).await;
+            assert_eq!(told(&said), TO_A);
+            transaction.release();
+            sleep(Duration::from_millis(50)).await;
+            let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
+            assert_eq!(told(&outcome), QUEUED);
             delivery.quit().await;
         })
         .unwrap();
         hop.join();
     }
+}
+
+const UTF8: [&str; 4] = ["> 220 hop", "< EHLO mx.example", "> 250-hop", "> 250 SMTPUTF8"];
+const NO_UTF8: [&str; 3] = ["> 220 hop", "< EHLO mx.example", "> 250 hop"];
+
+#[test]
+fn smtputf8_goes_only_to_who_takes_it() {
+    let takes: Vec<&str> = UTF8
+        .into_iter()
+        .chain(["< MAIL FROM:<s@there.example> SMTPUTF8", "> 250 ok", "< RCPT TO:<\u{e4}@x>", "> 250 2.1.5 Ok a@x"])
+        .chain(["@message", "<quit"])
+        .collect();
+    let lacks: Vec<&str> = NO_UTF8.into_iter().chain(["<quit"]).collect();
+    // (the hosts, what is told, why the last attempt failed)
+    let cases: [(Vec<&[&str]>, &str, Option<&str>); 3] = [
+        (vec![&takes], TO_A, None),
+        (vec![&lacks, &takes], TO_A, Some("SMTPUTF8 is not offered")),
+        (vec![&lacks, &lacks], UNAVAILABLE, Some("SMTPUTF8 is not offered")),
+    ];
+    for (scripts, expected, fault) in cases {
+        let hops: Vec<Hop> = scripts.iter().map(|script| Hop::start(&[script])).collect();
+        let addrs: Vec<SocketAddr> = hops.iter().map(|hop| hop.addr).collect();
+        let (expected, fault) = (expected.to_owned(), fault.map(str::to_owned));
+        run_local(async move || {
+            let delivery = Delivery::new(&target(&addrs), config());
+            let mut transaction = delivery.begin(Sender { smtp_utf8: true, ..support::sender() });
+            let said = told(&transaction.rcpt("\u{e4}@x", None, None).await);
+            assert_eq!((said.as_str(), transaction.route().fault), (expected.as_str(), fault.as_deref()));
+            if said == TO_A {
+                let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
+                assert_eq!(told(&outcome), QUEUED);
+            }
+            delivery.quit().await;
+        })
+        .unwrap();
+        hops.into_iter().for_each(|hop| drop(hop.join()));
+    }
+    check("UTF-8 without SMTPUTF8", &[], &[("rcpt \u{e4}@x", "refused 553 5.1.3 Bad mailbox syntax.")], config());
+}
+
+#[test]
+fn what_clients_are_offered_follows_the_next_hops() {
+    fn offers(lines: &[&'static str]) -> Vec<&'static str> {
+        ["> 220 hop", "< EHLO mx.example"].iter().chain(lines).chain(&["<end"]).copied().collect()
+    }
+    let all = offers(&["> 250-hop", "> 250-8BITMIME", "> 250-SMTPUTF8", "> 250-SIZE 5000", "> 250 DSN"]);
+    let some = offers(&["> 250-hop", "> 250-8BITMIME", "> 250-SMTPUTF8", "> 250 SIZE 3000"]);
+    let none = offers(&["> 250 hop"]);
+    let down = vec!["> 421 down", "close"];
+    // What the two hosts do at each look, and what is offered then: SIZE, 8BITMIME, SMTPUTF8, DSN.
+    let rounds = [
+        (&down, &down, (None, true, false, false)),
+        (&all, &down, (Some(5000), true, true, true)),
+        (&down, &some, (Some(3000), true, true, false)),
+        (&all, &none, (Some(5000), false, false, false)),
+        (&all, &all, (Some(5000), true, true, true)),
+    ];
+    let first = Hop::start(&rounds.iter().map(|round| round.0.as_slice()).collect::<Vec<_>>());
+    let second = Hop::start(&rounds.iter().map(|round| round.1.as_slice()).collect::<Vec<_>>());
+    let addrs = [first.addr, second.addr];
+    let expected = rounds.map(|round| round.2);
+    run_local(async move || {
+        let delivery = Delivery::new(&target(&addrs), config());
+        let mut generation = delivery.offers_generation();
+        for (round, expected) in expected.into_iter().enumerate() {
+            delivery.probe().await;
+            let Offers { size_max, eight_bit_mime, smtp_utf8, dsn } = delivery.offers();
+            assert_eq!((size_max, eight_bit_mime, smtp_utf8, dsn), expected, "round {round}");
+            assert_eq!(delivery.offers_generation() != generation, round > 0, "round {round}");
+            generation = delivery.offers_generation();
+        }
+        delivery.quit().await;
+    })
+    .unwrap();
+    first.join();
+    second.join();
+}
+
+#[test]
+fn a_host_that_stays_away_counts_no_more() {
+    let hop = Hop::start(&[&NO_UTF8.into_iter().chain(["<end"]).collect::<Vec<_>>(), &["> 421 down", "close"]]);
+    let addr = hop.addr;
+    run_local(async move || {
+        let delivery = Delivery::new(&target(&[addr]), DeliveryConfig { offers_timeout: Duration::ZERO, ..config() });
+        delivery.probe().await;
+        let (known, generation) = (delivery.offers(), delivery.offers_generation());
+        delivery.probe().await;
+        assert!(!known.eight_bit_mime && delivery.offers().eight_bit_mime);
+        assert_ne!(delivery.offers_generation(), generation);
+        delivery.quit().await;
+    })
+    .unwrap();
+    hop.join();
 }
 
 #[test]
@@ -191,7 +295,8 @@ fn the_smallest_size_is_learnt() {
     let addrs: Vec<SocketAddr> = hops.iter().map(|hop| hop.addr).collect();
     run_local(async move || {
         let delivery = Delivery::new(&target(&addrs[..3]), config());
-        assert_eq!(delivery.learn_limits().await, Some(2000));
+        delivery.probe().await;
+        assert_eq!(delivery.offers().size_max, Some(2000));
         assert_eq!(delivery.counters().connections_idle, 3);
         delivery.quit().await;
         let delivery = Delivery::new(&target(&[addrs[3]]), config());
@@ -214,7 +319,8 @@ fn a_host_that_is_down_counts_with_the_size_it_offered_last() {
     run_local(async move || {
         let delivery = Delivery::new(&target(&addrs), config());
         for limit in [3000, 2000, 2000, 3000, 3000] {
-            assert_eq!(delivery.learn_limits().await, Some(limit));
+            delivery.probe().await;
+            assert_eq!(delivery.offers().size_max, Some(limit));
         }
         delivery.quit().await;
     })
@@ -252,7 +358,7 @@ fn a_delivery_outlives_who_began_it() {
     run_local(async move || {
         let delivery = Delivery::new(&target(&[addr]), config());
         let mut transaction = delivery.begin(support::sender());
-        transaction.rcpt("a@x").await;
+        transaction.rcpt("a@x", None, None).await;
         let (sender, receiver) = std::sync::mpsc::channel();
         mx6_runtime::spawn("shielded delivery", async move {
             let outcome = transaction.deliver(&small_message(), Deadline::after(Duration::from_secs(5))).await;
@@ -275,7 +381,7 @@ fn many_transactions_at_once_share_a_pool() {
         let delivery = Delivery::new(&target(&[addr]), config());
         for _ in 0..2 {
             let mut all: Vec<_> = (0..8).map(|_| delivery.begin(support::sender())).collect();
-            let replies = join_all(all.iter_mut().map(|transaction| transaction.rcpt("a@x"))).await;
+            let replies = join_all(all.iter_mut().map(|transaction| transaction.rcpt("a@x", None, None))).await;
             assert!(replies.iter().all(|reply| told(reply) == TO_A));
             let message = small_message();
             let until = Deadline::after(Duration::from_secs(5));

@@ -322,7 +322,7 @@ fn a_drain_says_quit_on_connections_that_were_given_back() {
     run_local(async move || {
         let delivery = Delivery::new(&target(&[addr]), slow());
         let mut transaction = delivery.begin(support::sender());
-        assert_eq!(told(&transaction.rcpt("a@x").await), TO_A);
+        assert_eq!(told(&transaction.rcpt("a@x", None, None).await), TO_A);
         delivery.quit().await;
         assert_eq!(delivery.counters().connections_open, 1);
         transaction.abandon();
@@ -340,7 +340,7 @@ fn a_drain_does_not_wait_long_for_a_next_hop_that_hangs() {
     run_local(async move || {
         let delivery = Delivery::new(&target(&[addr]), DeliveryConfig::new("mx.example"));
         let mut transaction = delivery.begin(support::sender());
-        assert_eq!(told(&transaction.rcpt("a@x").await), TO_A);
+        assert_eq!(told(&transaction.rcpt("a@x", None, None).await), TO_A);
         transaction.abandon();
         let begin = Instant::now();
         delivery.quit().await;
@@ -357,8 +357,8 @@ fn a_recipient_whose_reply_was_not_waited_for_leaves_no_connection() {
     run_local(async move || {
         let delivery = Delivery::new(&target(&[addr]), slow());
         let mut transaction = delivery.begin(support::sender());
-        assert_eq!(told(&transaction.rcpt("a@x").await), TO_A);
-        assert!(timeout(Duration::from_millis(100), transaction.rcpt("b@x")).await.is_none());
+        assert_eq!(told(&transaction.rcpt("a@x", None, None).await), TO_A);
+        assert!(timeout(Duration::from_millis(100), transaction.rcpt("b@x", None, None)).await.is_none());
         transaction.abandon();
         assert_eq!(delivery.counters().connections_open, 0);
     })

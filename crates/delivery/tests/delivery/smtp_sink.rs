@@ -91,7 +91,7 @@ fn what_smtp_sink_does_is_told() {
             let delivery = Delivery::new(&target(&[addr]), config());
             for octets in [100, 300_000] {
                 let mut transaction = delivery.begin(support::sender());
-                let reply = told(&transaction.rcpt("a@x.example").await);
+                let reply = told(&transaction.rcpt("a@x.example", None, None).await);
                 assert!(reply.starts_with(at_rcpt), "{options:?}: {reply}");
                 if !reply.starts_with("accepted") {
                     transaction.abandon();
@@ -119,7 +119,7 @@ fn smtp_sink_hears_the_message_that_was_sent() {
         let body = run_local(async move || {
             let delivery = Delivery::new(&target(&[addr]), config());
             let mut transaction = delivery.begin(support::sender());
-            transaction.rcpt("a@x.example").await;
+            transaction.rcpt("a@x.example", None, None).await;
             let message = message_of(octets, &spill_dir).await;
             let outcome = transaction.deliver(&message, Deadline::after(Duration::from_secs(10))).await;
             assert!(told(&outcome).starts_with("accepted"));

@@ -154,7 +154,7 @@ pub(crate) fn target(addrs: &[SocketAddr]) -> Target {
 }
 
 pub(crate) fn sender() -> Sender {
-    Sender { reverse_path: "s@there.example".into(), size: None, body_8bit: false }
+    Sender { reverse_path: "s@there.example".into(), ..Sender::default() }
 }
 
 #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
@@ -194,7 +194,7 @@ pub(crate) async fn client(delivery: &Delivery, name: &str, script: &[(&str, &st
                 transaction = Some(delivery.begin(sender()));
                 String::new()
             }
-            "rcpt" => told(&current.unwrap().rcpt(rest).await),
+            "rcpt" => told(&current.unwrap().rcpt(rest, None, None).await),
             "release" => {
                 current.unwrap().release();
                 String::new()

@@ -105,8 +105,10 @@ fn extensions() {
         ("PIPELINING", Extensions::default()),
         (
             "mx\n8bitmime\nSize 1000",
-            Extensions { eight_bit_mime: true, size: true, size_max: Some(1000), pipelining: false },
+            Extensions { eight_bit_mime: true, size: true, size_max: Some(1000), ..Extensions::default() },
         ),
+        ("mx\nSMTPUTF8\ndsn", Extensions { smtp_utf8: true, dsn: true, ..Extensions::default() }),
+        ("mx\nXFORWARD", Extensions::default()),
         ("mx\nSIZE", Extensions { size: true, ..Extensions::default() }),
         ("mx\nSIZE 0\nXSIZE 5", Extensions { size: true, ..Extensions::default() }),
         ("mx\nSIZE 99999999999999999999999", Extensions { size: true, ..Extensions::default() }),
@@ -114,6 +116,18 @@ fn extensions() {
     for (text, expected) in cases {
         assert_eq!(Extensions::parse(&reply(250, None, text)), expected, "{text:?}");
     }
+}
+
+#[test]
+fn attributes() {
+    let offered = Extensions::parse(&reply(250, None, "mx\nXFORWARD NAME ADDR IDENT\nXCLIENT addr LOGIN HELO"));
+    for (set, has, lacks) in [
+        (offered.xforward, [Attributes::NAME, Attributes::ADDR], [Attributes::HELO, Attributes::SOURCE]),
+        (offered.xclient, [Attributes::ADDR, Attributes::HELO], [Attributes::NAME, Attributes::PORT]),
+    ] {
+        assert!(has.iter().all(|one| set.contains(*one)) && !lacks.iter().any(|one| set.contains(*one)));
+    }
+    assert!(Attributes::NONE.is_empty() && !offered.xclient.is_empty());
 }
 
 #[test]
@@ -146,25 +160,55 @@ fn replies_passed_on() {
 
 #[test]
 fn commands() {
-    let all = Extensions { pipelining: true, eight_bit_mime: true, size: true, size_max: None };
     let none = Extensions::default();
+    let all = Extensions { eight_bit_mime: true, size: true, smtp_utf8: true, dsn: true, ..none };
+    let from = |reverse_path| MailFrom { reverse_path, ..MailFrom::default() };
+    let full = MailFrom { size_octets: Some(5), body_8bit: true, smtp_utf8: true, ret: Some("HDRS"), ..from("a@b") };
     let cases = [
-        ("", None, false, all, "MAIL FROM:<>\r\n"),
-        ("a@b", Some(5), true, all, "MAIL FROM:<a@b> SIZE=5 BODY=8BITMIME\r\n"),
-        ("a@b", Some(5), true, none, "MAIL FROM:<a@b>\r\n"),
-        ("a@b", Some(0), false, all, "MAIL FROM:<a@b> SIZE=0\r\n"),
+        (from(""), all, "MAIL FROM:<>\r\n"),
+        (
+            MailFrom { envid: Some("x+2By"), ..full },
+            all,
+            "MAIL FROM:<a@b> SIZE=5 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+2By\r\n",
+        ),
+        (MailFrom { envid: Some("x"), ..full }, none, "MAIL FROM:<a@b>\r\n"),
+        (MailFrom { size_octets: Some(0), ..from("a@b") }, all, "MAIL FROM:<a@b> SIZE=0\r\n"),
     ];
-    for (reverse_path, size, body_8bit, offered, expected) in cases {
+    for (mail, offered, expected) in cases {
         let mut out = Vec::new();
-        write_mail(&mut out, reverse_path, size, body_8bit, &offered);
+        write_mail(&mut out, &mail, &offered);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
+    let rcpt = RcptTo { forward_path: "\"a b\"@c", notify: Some("NEVER"), orcpt: Some("rfc822;a@c") };
     let mut out = Vec::new();
     write_ehlo(&mut out, "mx.example");
-    write_rcpt(&mut out, "\"a b\"@c");
-    assert_eq!(out, b"EHLO mx.example\r\nRCPT TO:<\"a b\"@c>\r\n");
-    for (path, sendable) in [("a@b", true), ("", true), ("a\r\nDATA", false), ("a\u{e9}@b", false), ("a\0b", false)] {
-        assert_eq!(is_sendable_path(path), sendable, "{path:?}");
+    write_rcpt(&mut out, &rcpt, &all);
+    write_rcpt(&mut out, &rcpt, &none);
+    let expected = "EHLO mx.example\r\nRCPT TO:<\"a b\"@c> NOTIFY=NEVER ORCPT=rfc822;a@c\r\nRCPT TO:<\"a b\"@c>\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn what_may_be_sent() {
+    // (text, as a path, as a path with SMTPUTF8, as a value, as a value with SMTPUTF8)
+    let cases = [
+        ("a@b", [true; 4]),
+        ("", [true, true, false, false]),
+        ("\"a b\"@c", [true, true, false, false]),
+        ("a\r\nDATA", [false; 4]),
+        ("a\0b", [false; 4]),
+        ("a\u{e9}@b", [false, true, false, true]),
+        ("a\u{85}@b", [false; 4]),
+    ];
+    for (text, expected) in cases {
+        let got = [
+            is_sendable_path(text, false),
+            is_sendable_path(text, true),
+            is_sendable_value(text, false),
+            is_sendable_value(text, true),
+        ];
+        assert_eq!(got, expected, "{text:?}");
     }
-    assert!(!is_sendable_path(&"x".repeat(PATH_OCTETS_MAX + 1)));
+    assert!(!is_sendable_path(&"x".repeat(PATH_OCTETS_MAX + 1), true));
+    assert!(!is_sendable_value(&"x".repeat(VALUE_OCTETS_MAX + 1), true));
 }

@@ -75,8 +75,13 @@ fn commands_without_addresses() {
 
 #[test]
 fn mail_parameters() {
-    let some = |size, body_8bit| Ok(MailParameters { size, body_8bit });
-    let cases: [(&str, Result<MailParameters, CommandError>); 27] = [
+    let none = MailParameters::default();
+    let some = |size, body_8bit| Ok(MailParameters { size, body_8bit, ..none });
+    let utf8 = Ok(MailParameters { smtp_utf8: true, ..none });
+    let dsn = |ret, envid| Ok(MailParameters { dsn: MailDsn { ret, envid }, ..none });
+    let envid = |octets: usize| alloc::format!(" ENVID={}", "e".repeat(octets));
+    let (longest, too_long) = (envid(100), envid(101));
+    let cases: [(&str, Result<MailParameters<'_>, CommandError>); 49] = [
         ("", some(None, None)),
         (" ", some(None, None)),
         (" SIZE=0", some(Some(0), None)),
@@ -100,8 +105,30 @@ fn mail_parameters() {
         (" -A=1", Err(Argument)),
         (" A=é", Err(Argument)),
         ("SIZE=1", Err(Argument)),
-        (" SMTPUTF8", Err(UnknownParameter)),
-        (" RET=HDRS", Err(UnknownParameter)),
+        (" SMTPUTF8", utf8),
+        (" smtputf8", utf8),
+        (" SMTPUTF8=1", Err(Argument)),
+        (" SMTPUTF8 SMTPUTF8", Err(Argument)),
+        (" RET=HDRS", dsn(Some("HDRS"), None)),
+        (" RET=full ENVID=a+20b", dsn(Some("full"), Some("a+20b"))),
+        (&longest, dsn(None, Some(&longest[7..]))),
+        (&too_long, Err(Argument)),
+        (" RET", Err(Argument)),
+        (" RET=", Err(Argument)),
+        (" RET=FULLY", Err(Argument)),
+        (" RET=FULL,HDRS", Err(Argument)),
+        (" RET=FULL RET=FULL", Err(Argument)),
+        (" ENVID", Err(Argument)),
+        (" ENVID=", Err(Argument)),
+        (" ENVID=a+", Err(Argument)),
+        (" ENVID=a+2", Err(Argument)),
+        (" ENVID=a+2b", Err(Argument)),
+        (" ENVID=+0D+0A", Err(Argument)),
+        (" ENVID=+FF", Err(Argument)),
+        (" ENVID=a=b", Err(Argument)),
+        (" ENVID=a ENVID=b", Err(Argument)),
+        (" NOTIFY=NEVER", Err(UnknownParameter)),
+        (" ORCPT=rfc822;a@b", Err(UnknownParameter)),
         (" SIZE=1 X-Y=z", Err(UnknownParameter)),
         (" SIZED=1", Err(UnknownParameter)),
     ];
@@ -109,6 +136,55 @@ fn mail_parameters() {
         let line = alloc::format!("MAIL FROM:<>{parameters}");
         let found = Command::parse(line.as_bytes());
         let expected = expected.map(|parameters| Command::Mail { reverse_path: ReversePath::Null, parameters });
+        assert_eq!(found, expected, "{line}");
+    }
+}
+
+#[test]
+fn rcpt_parameters() {
+    let dsn = |notify, orcpt| Ok(RcptDsn { notify, orcpt });
+    let orcpt = |octets: usize| alloc::format!(" ORCPT=rfc822;{}", "a".repeat(octets - 7));
+    let (longest, too_long) = (orcpt(500), orcpt(501));
+    let cases: [(&str, Result<RcptDsn<'_>, CommandError>); 32] = [
+        ("", dsn(None, None)),
+        (" NOTIFY=NEVER", dsn(Some("NEVER"), None)),
+        (" notify=delay", dsn(Some("delay"), None)),
+        (" NOTIFY=SUCCESS,FAILURE,DELAY", dsn(Some("SUCCESS,FAILURE,DELAY"), None)),
+        (" NOTIFY=delay,success", dsn(Some("delay,success"), None)),
+        (" ORCPT=rfc822;a+2Bb@c.example", dsn(None, Some("rfc822;a+2Bb@c.example"))),
+        (" ORCPT=x400;/C+3DDE/  NOTIFY=NEVER", dsn(Some("NEVER"), Some("x400;/C+3DDE/"))),
+        (" ORCPT=utf-8;\\x{E9}@c.example", dsn(None, Some("utf-8;\\x{E9}@c.example"))),
+        (&longest, dsn(None, Some(&longest[7..]))),
+        (&too_long, Err(Argument)),
+        (" NOTIFY", Err(Argument)),
+        (" NOTIFY=", Err(Argument)),
+        (" NOTIFY=ALWAYS", Err(Argument)),
+        (" NOTIFY=NEVER,SUCCESS", Err(Argument)),
+        (" NOTIFY=SUCCESS,NEVER", Err(Argument)),
+        (" NOTIFY=SUCCESS,", Err(Argument)),
+        (" NOTIFY=,SUCCESS", Err(Argument)),
+        (" NOTIFY=SUCCESS,,DELAY", Err(Argument)),
+        (" NOTIFY=SUCCESS,SUCCESS", Err(Argument)),
+        (" NOTIFY=SUCCESS,DELAY,success", Err(Argument)),
+        (" NOTIFY=SUCCESS DELAY", Err(UnknownParameter)),
+        (" NOTIFY=DELAY NOTIFY=DELAY", Err(Argument)),
+        (" ORCPT", Err(Argument)),
+        (" ORCPT=", Err(Argument)),
+        (" ORCPT=a@b", Err(Argument)),
+        (" ORCPT=;a@b", Err(Argument)),
+        (" ORCPT=rfc822;", Err(Argument)),
+        (" ORCPT=rfc(822;a@b", Err(Argument)),
+        (" ORCPT=rfc822;a+0Db@c", Err(Argument)),
+        (" ORCPT=rfc822;é@c", Err(Argument)),
+        (" ORCPT=rfc822;a@b ORCPT=rfc822;a@b", Err(Argument)),
+        (" RET=FULL", Err(UnknownParameter)),
+    ];
+    for (parameters, expected) in cases {
+        let line = alloc::format!("RCPT TO:<a@b>{parameters}");
+        let found = Command::parse(line.as_bytes()).map(|command| match command {
+            Command::Rcpt { dsn, .. } => dsn,
+            other => panic!("{line}: {other:?}"),
+        });
         assert_eq!(found, expected, "{line}");
     }
 }
@@ -130,7 +206,7 @@ fn mail_and_rcpt() {
         ("RCPT TO:<>", Some(Forward)),
         ("RCPT TO:a@b", Some(Forward)),
         ("RCPT FROM:<a@b>", Some(Argument)),
-        ("RCPT TO:<a@b> NOTIFY=NEVER", Some(UnknownParameter)),
+        ("RCPT TO:<a@b> NOTIFY=NEVER", None),
         ("RCPT TO:<a@b> ?", Some(Argument)),
         ("RCPT TO:<a@b>,<c@d>", Some(Argument)),
     ];

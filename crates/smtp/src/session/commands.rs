@@ -5,7 +5,7 @@ use super::replies::{self, Closing};
 use super::{Notice, Question, Session, StartTls, State, Step, Transaction};
 use crate::Reply;
 use crate::address::{ForwardPath, ReversePath};
-use crate::command::{Command, CommandError, MailParameters};
+use crate::command::{Command, CommandError, MailDsn, MailParameters, RcptDsn};
 use crate::frame::Line;
 
 impl Session {
@@ -37,7 +37,7 @@ impl Session {
             Command::Helo { domain } => Some(Step::Question(Question::Helo { domain, extended: false })),
             Command::Ehlo { domain } => Some(Step::Question(Question::Helo { domain, extended: true })),
             Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
-            Command::Rcpt { forward_path } => self.rcpt(forward_path),
+            Command::Rcpt { forward_path, dsn } => self.rcpt(forward_path, dsn),
             Command::StartTls => self.start_tls(),
             Command::Data => self.data(),
             Command::Bdat { octets, last } => self.bdat(now_ms, Chunk::new(octets, last)),
@@ -55,7 +55,10 @@ impl Session {
         }
     }
 
-    fn mail<'i>(&mut self, reverse_path: ReversePath<'i>, parameters: MailParameters) -> Option<Step<'i>> {
+    fn mail<'i>(&mut self, reverse_path: ReversePath<'i>, parameters: MailParameters<'i>) -> Option<Step<'i>> {
+        if !self.offered(&parameters) {
+            return self.refuse(CommandError::UnknownParameter);
+        }
         if !self.greeted {
             return self.bad_command(&replies::HELO_FIRST);
         }
@@ -66,15 +69,24 @@ impl Session {
             self.close(Closing::Transactions);
             return None;
         }
-        let MailParameters { size, body_8bit } = parameters;
+        let MailParameters { size, body_8bit, smtp_utf8, dsn } = parameters;
         if self.config.size_limit > 0 && size.is_some_and(|size| size > self.config.size_limit) {
             self.transaction = Transaction::Refused;
             return self.reply(&replies::MESSAGE_TOO_LARGE);
         }
-        Some(Step::Question(Question::Mail { reverse_path, size, body_8bit: body_8bit == Some(true) }))
+        Some(Step::Question(Question::Mail { reverse_path, size, body_8bit: body_8bit == Some(true), smtp_utf8, dsn }))
     }
 
-    fn rcpt<'i>(&mut self, forward_path: ForwardPath<'i>) -> Option<Step<'i>> {
+    fn offered(&self, parameters: &MailParameters<'_>) -> bool {
+        (self.config.eight_bit_mime || parameters.body_8bit.is_none())
+            && (self.config.smtp_utf8 || !parameters.smtp_utf8)
+            && (self.config.dsn || parameters.dsn == MailDsn::default())
+    }
+
+    fn rcpt<'i>(&mut self, forward_path: ForwardPath<'i>, dsn: RcptDsn<'i>) -> Option<Step<'i>> {
+        if dsn != RcptDsn::default() && !self.config.dsn {
+            return self.refuse(CommandError::UnknownParameter);
+        }
         match self.transaction {
             Transaction::None => self.bad_command(&replies::MAIL_FIRST),
             Transaction::Refused => self.reply(&replies::MAIL_FIRST),
@@ -82,7 +94,7 @@ impl Session {
             Transaction::Open { recipients, .. } if recipients >= self.config.recipients_max => {
                 self.reply(&replies::TOO_MANY_RECIPIENTS)
             }
-            Transaction::Open { .. } => Some(Step::Question(Question::Rcpt { forward_path })),
+            Transaction::Open { .. } => Some(Step::Question(Question::Rcpt { forward_path, dsn })),
         }
     }
 

@@ -26,6 +26,12 @@ pub struct SessionConfig {
     pub refused_recipients_max: u32,
     /// Octets of the header section of a message, its blank line included.
     pub header_octets_max: usize,
+    /// Whether 8BITMIME is offered (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// Whether SMTPUTF8 is offered (RFC 6531, which wants 8BITMIME with it).
+    pub smtp_utf8: bool,
+    /// Whether DSN is offered (RFC 3461).
+    pub dsn: bool,
     /// Chunks of a message (RFC 3030); at least 1.
     pub chunks_max: u32,
     /// Whether [`crate::Notice::EarlyTalker`] is given.
@@ -50,6 +56,9 @@ impl Default for SessionConfig {
             bad_commands_max: limits::BAD_COMMANDS_MAX,
             refused_recipients_max: limits::REFUSED_RECIPIENTS_MAX,
             header_octets_max: limits::HEADER_OCTETS_MAX,
+            eight_bit_mime: true,
+            smtp_utf8: false,
+            dsn: false,
             chunks_max: limits::CHUNKS_MAX,
             watch_early_talkers: false,
             starttls: StartTls::default(),

@@ -27,7 +27,7 @@ use alloc::vec::Vec;
 use crate::address::{ForwardPath, ReversePath};
 use crate::frame::LineFrame;
 use crate::limits::OUTPUT_OCTETS_MAX;
-use crate::{EnhancedCode, Reply};
+use crate::{EnhancedCode, MailDsn, RcptDsn, Reply};
 use chunks::Chunk;
 use replies::Closing;
 use transaction::{Incoming, Received, Transaction};
@@ -104,11 +104,17 @@ pub enum Question<'i> {
         size: Option<u64>,
         /// Whether `BODY=8BITMIME` was declared.
         body_8bit: bool,
+        /// Whether `SMTPUTF8` was declared.
+        smtp_utf8: bool,
+        /// What came for delivery status notifications.
+        dsn: MailDsn<'i>,
     },
     /// RCPT.
     Rcpt {
         /// The recipient.
         forward_path: ForwardPath<'i>,
+        /// What came for delivery status notifications.
+        dsn: RcptDsn<'i>,
     },
     /// DATA, or the first BDAT, with at least one accepted recipient. Refused, the transaction stays open after DATA and is over after BDAT.
     Data,

@@ -99,7 +99,16 @@ pub(super) fn hello(config: &SessionConfig, extended: bool, offers_tls: bool, ou
         if offers_tls {
             out.extend_from_slice(b"250-STARTTLS\r\n");
         }
-        out.extend_from_slice(b"250-8BITMIME\r\n250-CHUNKING\r\n");
+        for (line, offered) in [
+            ("250-8BITMIME\r\n", config.eight_bit_mime),
+            ("250-SMTPUTF8\r\n", config.smtp_utf8),
+            ("250-DSN\r\n", config.dsn),
+            ("250-CHUNKING\r\n", true),
+        ] {
+            if offered {
+                out.extend_from_slice(line.as_bytes());
+            }
+        }
         limits(config, out);
         out.extend_from_slice(b"250 ENHANCEDSTATUSCODES\r\n");
     }

@@ -204,11 +204,21 @@ pub fn run(
 fn render(question: &Question<'_>) -> String {
     match question {
         Question::Helo { domain, extended } => format!("{} {domain}", if *extended { "EHLO" } else { "HELO" }),
-        Question::Mail { reverse_path, size, body_8bit } => {
-            format!("MAIL <{reverse_path}> size {size:?} 8bit {body_8bit}")
+        Question::Mail { reverse_path, size, body_8bit, smtp_utf8, dsn } => {
+            let mut text = format!("MAIL <{reverse_path}> size {size:?} 8bit {body_8bit}");
+            for (name, value) in [("utf8", smtp_utf8.then_some("true")), ("ret", dsn.ret), ("envid", dsn.envid)] {
+                text.extend(value.map(|value| format!(" {name} {value}")));
+            }
+            text
         }
-        Question::Rcpt { forward_path: path @ ForwardPath::Postmaster } => format!("RCPT <{path}> without domain"),
-        Question::Rcpt { forward_path } => format!("RCPT <{forward_path}>"),
+        Question::Rcpt { forward_path: path @ ForwardPath::Postmaster, .. } => format!("RCPT <{path}> without domain"),
+        Question::Rcpt { forward_path, dsn } => {
+            let mut text = format!("RCPT <{forward_path}>");
+            for (name, value) in [("notify", dsn.notify), ("orcpt", dsn.orcpt)] {
+                text.extend(value.map(|value| format!(" {name} {value}")));
+            }
+            text
+        }
         Question::Data => "DATA".into(),
         Question::EndOfData { fault } => format!("end of data, fault {fault:?}"),
     }
@@ -227,7 +237,7 @@ pub fn by_words(question: &Question<'_>, reverse_path: &str, message: &[u8]) -> 
             "later" => refuse(451, EnhancedCode(4, 4, 3), "Cannot tell now."),
             _ => Answer::Verdict(Verdict::Accept),
         },
-        Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox) } => match mailbox.local_part {
+        Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox), .. } => match mailbox.local_part {
             "refused" => refuse(550, EnhancedCode(5, 1, 1), "Nobody of that name."),
             "later" => refuse(450, EnhancedCode(4, 2, 0), "Not now."),
             "closed" => refuse(421, EnhancedCode(4, 7, 0), "Enough."),
@@ -303,6 +313,9 @@ fn set(config: &mut SessionConfig, setting: &str) {
         "refused_recipients_max" => config.refused_recipients_max = number as u32,
         "chunks_max" => config.chunks_max = number as u32,
         "transactions_max" => config.transactions_max = number as u32,
+        "eight_bit_mime" => config.eight_bit_mime = number > 0,
+        "smtp_utf8" => config.smtp_utf8 = number > 0,
+        "dsn" => config.dsn = number > 0,
         "one_domain" => config.one_domain = number > 0,
         "starttls" => {
             config.starttls = [StartTls::NotOffered, StartTls::Unavailable, StartTls::Offered][number as usize]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mx6_runtime::{Deadline, sleep};
 use mx6_smtp::Reply;
-use mx6_smtp::client::{Extensions, write_mail, write_rcpt};
+use mx6_smtp::client::{Extensions, MailFrom, RcptTo, write_mail, write_rcpt};
 
-use super::{ADDED_OCTETS_ALLOWANCE, Link, SmtpTransaction};
+use super::{ADDED_OCTETS_ALLOWANCE, Link, Recipient, SmtpTransaction};
 use crate::next_hop::connection::Connection;
 use crate::next_hop::count;
 use crate::next_hop::fault::Fault;
@@ -39,7 +39,7 @@ impl SmtpTransaction {
     /// time was too short, or that has as many connections as it may, is asked again when the others have failed.
     pub(super) async fn establish(
         &mut self,
-        new: Option<&str>,
+        new: Option<&RcptTo<'_>>,
         mut hosts: Vec<usize>,
         mut pooled: bool,
         until: Deadline,
@@ -70,7 +70,7 @@ impl SmtpTransaction {
     /// Every host once, up to the first that works; and those to ask again, none when one works.
     async fn round(
         &mut self,
-        new: Option<&str>,
+        new: Option<&RcptTo<'_>>,
         mut hosts: Vec<usize>,
         pooled: bool,
         (patience, until): (Deadline, Deadline),
@@ -109,7 +109,7 @@ impl SmtpTransaction {
     async fn open_on(
         &mut self,
         index: usize,
-        new: Option<&str>,
+        new: Option<&RcptTo<'_>>,
         (pooled, is_last): (bool, bool),
         until: Deadline,
     ) -> Result<Opened, Fault> {
@@ -117,7 +117,8 @@ impl SmtpTransaction {
         let host = &next_hops.hosts[index];
         self.route.next_hop = Some(host.name.clone());
         let mut trial = host.health.try_out();
-        if let Some(connection) = pooled.then(|| next_hops.take_idle(host)).flatten() {
+        let idle = pooled.then(|| next_hops.take_idle(host)).flatten();
+        if let Some(connection) = idle.and_then(|connection| self.fitting(index, connection)) {
             let link = Link { connection, host: index, reuse: Reuse::Pooled, trial: trial.take() };
             match self.open_over(link, new, until).await {
                 // That it was closed is the way of old connections.
@@ -136,6 +137,7 @@ impl SmtpTransaction {
         }
         self.route.connection = None;
         let connection = next_hops.connect(host, until, &mut self.route.stage).await?;
+        let connection = self.fitting(index, connection).ok_or(Fault::NoSmtpUtf8)?;
         let link = Link { connection, host: index, reuse: Reuse::Fresh, trial };
         let opened = self.open_over(link, new, until).await;
         if let Ok(Opened::Closing(_)) | Err(_) = opened {
@@ -144,8 +146,18 @@ impl SmtpTransaction {
         opened
     }
 
+    /// The connection, if this message may go over it; else it is kept for others. An idle one that does not fit may be from before the host
+    /// offered more.
+    fn fitting(&self, index: usize, connection: Connection) -> Option<Connection> {
+        if !self.sender.smtp_utf8 || connection.extensions.smtp_utf8 {
+            return Some(connection);
+        }
+        self.put_back(index, connection);
+        None
+    }
+
     /// Over one connection, which is kept if MAIL was accepted, given back if it was not, and dropped if it died.
-    async fn open_over(&mut self, mut link: Link, new: Option<&str>, until: Deadline) -> Result<Opened, Fault> {
+    async fn open_over(&mut self, mut link: Link, new: Option<&RcptTo<'_>>, until: Deadline) -> Result<Opened, Fault> {
         self.route.connection = Some(link.reuse);
         self.route.stage = Stage::Mail;
         let opened = self.say(&mut link.connection, new, until).await?;
@@ -163,14 +175,20 @@ impl SmtpTransaction {
     }
 
     /// MAIL and RCPTs: in one group where the next hop takes groups (RFC 2920), else one by one.
-    async fn say(&mut self, connection: &mut Connection, new: Option<&str>, until: Deadline) -> Result<Opened, Fault> {
+    async fn say(
+        &mut self,
+        connection: &mut Connection,
+        new: Option<&RcptTo<'_>>,
+        until: Deadline,
+    ) -> Result<Opened, Fault> {
         let command_timeout = self.next_hops.config.command_timeout;
         let step = || Deadline::after(command_timeout).earlier(until);
         let in_group = connection.extensions.pipelining;
-        let recipients = self.accepted.iter().map(String::as_str).chain(new);
-        let mut commands = self.mail_command(&connection.extensions);
+        let offered = connection.extensions;
+        let recipients = self.accepted.iter().map(Recipient::said).chain(new.copied());
+        let mut commands = self.mail_command(&offered);
         if in_group {
-            recipients.clone().for_each(|recipient| write_rcpt(&mut commands, recipient));
+            recipients.clone().for_each(|recipient| write_rcpt(&mut commands, &recipient, &offered));
         }
         let mail = exchange(connection, &commands, step()).await?;
         let mut new_reply = None;
@@ -181,7 +199,7 @@ impl SmtpTransaction {
                     break;
                 }
                 commands.clear();
-                write_rcpt(&mut commands, recipient);
+                write_rcpt(&mut commands, &recipient, &offered);
                 connection.send(&[&commands], step()).await?;
             }
             self.route.stage = Stage::Rcpt;
@@ -199,8 +217,16 @@ impl SmtpTransaction {
 
     fn mail_command(&self, offered: &Extensions) -> Vec<u8> {
         let mut command = Vec::with_capacity(256);
-        let size = self.sender.size.map(|octets| octets.saturating_add(ADDED_OCTETS_ALLOWANCE));
-        write_mail(&mut command, &self.sender.reverse_path, size, self.sender.body_8bit, offered);
+        let sender = &self.sender;
+        let mail = MailFrom {
+            reverse_path: &sender.reverse_path,
+            size_octets: sender.size.map(|octets| octets.saturating_add(ADDED_OCTETS_ALLOWANCE)),
+            body_8bit: sender.body_8bit,
+            smtp_utf8: sender.smtp_utf8,
+            ret: sender.ret.as_deref(),
+            envid: sender.envid.as_deref(),
+        };
+        write_mail(&mut command, &mail, offered);
         command
     }
 }
