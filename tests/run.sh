@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 # The tests start these programs themselves, with their own configuration, folders and ports; no system service is used.
 packages=(
     build-essential git                              # the build: cc and make, and git for a build script
-    postfix swaks libio-socket-inet6-perl msmtp      # clients, and a next hop
+    postfix dovecot-lmtpd swaks libio-socket-inet6-perl msmtp      # clients, and a next hop
     unbound                                          # a resolver
     python3-dkim python3-nacl opendkim-tools openssl # signers
     python3 python3-yaml                             # smtplib, and the runner of the hostile cases

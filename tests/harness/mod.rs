@@ -4,6 +4,7 @@
 //! readiness is polled against a deadline. Every process that a test starts is ended by the test, by its process id.
 
 pub mod dns_server;
+pub mod dovecot;
 pub mod files;
 pub mod gate;
 pub mod message;

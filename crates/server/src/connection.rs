@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use mx6_delivery::NextHopClient;
 use mx6_policy::Client;
 use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
@@ -20,6 +21,7 @@ use crate::alarm::Alarm;
 use crate::buffers::Purpose;
 use crate::limits;
 use crate::message::LOCAL_ERROR;
+use crate::origin::Ends;
 use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::phase::{Phase, Watch};
@@ -39,14 +41,19 @@ pub(crate) enum ListenerKind {
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr, kind: ListenerKind) {
     let _open = shard.opened();
-    let (client, early) = match kind {
-        ListenerKind::Direct => (Client::new(peer.ip(), &shard.connectors), Vec::new()),
+    let (client, ends, early) = match kind {
+        ListenerKind::Direct => {
+            // Asking the kernel for our own address is for who wants to know.
+            let wants_destination = shard.next_hop_client == NextHopClient::Proxy;
+            let destination = if wants_destination { stream.local_addr().ok() } else { None };
+            (Client::new(peer.ip(), &shard.connectors), Some(Ends { source: peer, destination }), Vec::new())
+        }
         ListenerKind::Proxy => match proxied_client(&shard, &mut stream, peer.ip()).await {
             Some(known) => known,
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
-    let mut connection = Connection::new(shard, stream, client);
+    let mut connection = Connection::new(shard, stream, client, ends);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
         connection.linger().await;
@@ -56,8 +63,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     }
 }
 
-/// The client that the PROXY header names, and the octets that followed it. None: not a proxy of ours, or not a header.
-async fn proxied_client(shard: &Shard, stream: &mut Stream, proxy: IpAddr) -> Option<(Client, Vec<u8>)> {
+/// The client that the PROXY header names, the ends of its connection, and the octets that followed it. None: not a proxy of ours, or not a header.
+async fn proxied_client(shard: &Shard, stream: &mut Stream, proxy: IpAddr) -> Option<(Client, Option<Ends>, Vec<u8>)> {
     let proxy = mx6_policy::canonical_address(proxy);
     if !shard.proxy_from.iter().any(|network| network.contains(&proxy)) {
         return None;
@@ -67,13 +74,13 @@ async fn proxied_client(shard: &Shard, stream: &mut Stream, proxy: IpAddr) -> Op
         let mut filled = 0;
         loop {
             match proxy::parse(&buffer[..filled]) {
-                ProxyHeader::Complete { octets, source } => {
-                    let client = match source {
-                        Some(source) => Client::new(source, &shard.connectors),
+                ProxyHeader::Complete { octets, ends } => {
+                    let client = match ends {
+                        Some(ends) => Client::new(ends.source.ip(), &shard.connectors),
                         // The proxy speaks for itself: never a connector.
                         None => Client::new(proxy, &[]),
                     };
-                    return Some((client, buffer[octets..filled].to_vec()));
+                    return Some((client, ends, buffer[octets..filled].to_vec()));
                 }
                 ProxyHeader::Incomplete if filled < buffer.len() => match stream.read(&mut buffer[filled..]).await {
                     Ok(octets) if octets > 0 => filled += octets,
@@ -118,7 +125,7 @@ enum Wake {
 }
 
 impl Connection {
-    fn new(shard: Rc<Shard>, stream: Stream, client: Client) -> Connection {
+    fn new(shard: Rc<Shard>, stream: Stream, client: Client, ends: Option<Ends>) -> Connection {
         let now_ms = mx6_runtime::now_ms();
         let address = client.address();
         let (auth, auth_ptr) = (shard.auth.clone(), shard.auth.clone());
@@ -126,6 +133,7 @@ impl Connection {
         let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
         let peer = Peer {
             client,
+            ends,
             session_id: shard.next_session_id(),
             helo: String::new(),
             with_esmtp: false,

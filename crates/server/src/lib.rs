@@ -17,6 +17,7 @@ mod explain;
 pub mod limits;
 mod memory;
 mod message;
+mod origin;
 mod peer;
 mod pending;
 mod phase;

@@ -25,6 +25,8 @@ pub(crate) struct About<'a> {
     pub(crate) domain: &'a str,
     pub(crate) class: Option<RecipientClass>,
     pub(crate) size_octets: Option<u64>,
+    /// What became of it for this recipient, where that may differ from what the client was told.
+    pub(crate) own_outcome: Option<&'a Outcome>,
 }
 
 /// What was known by then.
@@ -76,7 +78,7 @@ pub(crate) fn write(
         verdict,
         reply: reply.map_or(Shown(&""), |reply| Shown(reply)),
         would: decided.would.map(|reply| Shown(reply)),
-        delivery: decided.delivered.map(delivery_record),
+        delivery: decided.delivered.map(|delivered| delivery_record(delivered, about.own_outcome)),
         size_octets: about.size_octets,
         iprev: known.iprev.map(iprev_record),
         spf: known.spf.map(spf_record),
@@ -107,9 +109,13 @@ pub(crate) fn identity_word(identity: SpfIdentity) -> &'static str {
     }
 }
 
-fn delivery_record<'a>((outcome, route): (&Outcome, &'a Route)) -> DeliveryRecord<'a> {
+fn delivery_record<'a>(
+    (outcome, route): (&'a Outcome, &'a Route),
+    own_outcome: Option<&'a Outcome>,
+) -> DeliveryRecord<'a> {
     DeliveryRecord {
-        outcome: outcome.word(),
+        outcome: own_outcome.unwrap_or(outcome).word(),
+        reply: own_outcome.map(|own| Shown(own.reply())),
         next_hop: route.next_hop.as_deref(),
         stage: route.stage.word(),
         connection: route.connection.map(Reuse::word),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mx6_delivery::Target;
+use mx6_delivery::{Ledger, Target};
 use mx6_dkim::Kernels;
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{Caches, DnsError};
@@ -113,6 +113,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
 
     let dns_caches = Caches::new(&config.cache_octets.dns());
     let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+    let ledger: Arc<Ledger> = Arc::default();
     let config = Arc::new(config);
     let process_id = unix_ms();
     let parts = listeners.into_iter().zip(counters).enumerate().filter_map(|(index, (listeners, counters))| {
@@ -123,6 +124,7 @@ pub fn serve(config: Config, stop: &StopFlag) -> Result<(), ServeError> {
             dns: dns.clone(),
             dns_caches: dns_caches.clone(),
             auth_caches: auth_caches.clone(),
+            ledger: Arc::clone(&ledger),
             listeners,
             counters,
             recorder: recorders.take(index)?,

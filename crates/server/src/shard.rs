@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use mx6_delivery::{Delivery, Offers};
+use mx6_delivery::{Delivery, DeliveryConfig, Ledger, NextHopClient, Offers};
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
@@ -32,6 +32,8 @@ pub(crate) struct ShardParts {
     pub(crate) dns: DnsConfig,
     pub(crate) dns_caches: Caches,
     pub(crate) auth_caches: MessageAuthCaches,
+    /// Shared by all shards: a client may try again on any.
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) listeners: Vec<(Listener, ListenerKind)>,
     pub(crate) counters: Counters,
     pub(crate) recorder: Recorder,
@@ -48,6 +50,7 @@ pub(crate) struct Shard {
     pub(crate) proxy_from: Vec<IpNet>,
     pub(crate) auth: MessageAuth,
     pub(crate) delivery: Delivery,
+    pub(crate) next_hop_client: NextHopClient,
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
     pub(crate) spill_dir: Arc<Path>,
@@ -99,7 +102,9 @@ impl Shard {
         })?;
         let listeners = parts.listeners;
         let config = parts.config;
-        let delivery = Delivery::new(&config.target, mx6_delivery::DeliveryConfig::new(&config.hostname));
+        let next_hop_client = config.next_hop_client;
+        let delivery_config = DeliveryConfig { next_hop_client, ..DeliveryConfig::new(&config.hostname) };
+        let delivery = Delivery::with_ledger(&config.target, delivery_config, parts.ledger);
         let shard = Rc::new(Shard {
             index: parts.index,
             gate: Rc::new(config.gate.clone()),
@@ -117,6 +122,7 @@ impl Shard {
             session_config: RefCell::new(Arc::new(session_config(&config, delivery.offers()))),
             offers_generation: Cell::new(delivery.offers_generation()),
             delivery,
+            next_hop_client,
             config,
             open: Cell::new(0),
             delivering: Cell::new(0),
