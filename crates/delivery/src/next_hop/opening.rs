@@ -1,12 +1,11 @@
 //! How a connection to a next hop begins: PROXY header, greeting, EHLO or LHLO, XCLIENT.
 //!
-//! With the PROXY protocol and XCLIENT a connection is one client's: the next hop judges that client, so what it refuses after it has been
-//! told who that is, is an answer to the client, and says nothing of the next hop's health: no client can put a host out of service.
+//! With the PROXY protocol and XCLIENT a connection is one client's, and the next hop judges that client: what it refuses here once it was
+//! told who that is, is an answer to the client. It says nothing of the next hop's health, or a client could make a host back off.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mx6_runtime::{Deadline, Stream};
 use mx6_smtp::Reply;
@@ -121,21 +120,19 @@ impl Opening<'_> {
 
     /// The reply, if it has that code and is not from ourselves.
     fn check(self, reply: Result<Reply, Fault>, code: u16, is_known: bool) -> Result<Reply, Fault> {
-        let reply = match reply {
-            Err(Fault::Closing(reply)) => reply,
-            reply => reply?,
-        };
-        match reply.code {
-            refusal if refusal >= 400 && is_known => Err(Fault::ClientRefused(reply)),
-            other if other != code => Err(Fault::Refused),
+        match reply {
+            Err(Fault::Closing(reply)) if is_known => Err(Fault::ClientRefused(reply)),
+            Ok(reply) if reply.code >= 400 && is_known => Err(Fault::ClientRefused(reply)),
+            Ok(reply) if reply.code != code => Err(Fault::Refused),
             // A delivery agent on this machine may well bear our name; mail does not come back from there.
-            _ if self.protocol == Protocol::Smtp && names_host(&reply, &self.config.hostname) => Err(Fault::Loop),
-            _ => Ok(reply),
+            Ok(reply) if self.protocol == Protocol::Smtp && names_host(&reply, &self.config.hostname) => {
+                Err(Fault::Loop)
+            }
+            reply => reply,
         }
     }
 
     fn step(self, until: Deadline) -> Deadline {
-        let timeout: Duration = self.config.greeting_timeout;
-        Deadline::after(timeout).earlier(until)
+        Deadline::after(self.config.greeting_timeout).earlier(until)
     }
 }

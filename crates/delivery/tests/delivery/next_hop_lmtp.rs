@@ -113,8 +113,13 @@ fn before_the_first_reply_it_is_as_over_smtp() {
 #[test]
 fn the_retry_skips_who_has_it() {
     let replies = ["> 250 2.0.0 a has it", "> 450 4.2.0 busy"];
-    let first = script(&[&["@lmtp"], &BOTH, &MESSAGE, &replies, &BOTH, &["< RSET", "> 250 ok", "<end"]]);
-    let second = script(&[&["@lmtp", "@to b@x"], &MESSAGE, &["> 250 2.0.0 b has it", "<end"]]);
+    // It closes at RSET, so that it does not come back into the pool.
+    let first = script(&[&["@lmtp"], &BOTH, &MESSAGE, &replies, &BOTH, &["< RSET", "close"]]);
+    let second = script(&[
+        &["@lmtp", "@to b@x"],
+        &MESSAGE,
+        &["> 250 2.0.0 b has it", "@to a@x", "< RCPT TO:<b@x>", "> 250 2.1.5 Ok b@x", "< RSET", "> 250 ok", "<end"],
+    ]);
     let retry = [
         &RCPTS[..],
         &[("deliver", SOME), ("mail", "")],
@@ -126,7 +131,8 @@ fn the_retry_skips_who_has_it() {
         ],
     ]
     .concat();
-    let heard = check("and the other gets it", &[&first, &second], &retry);
+    let once_more = [&retry[..], &[("mail", "")], &RCPTS, &[("deliver", BEFORE), ("sleep 50", "")]].concat();
+    let heard = check("and the other gets it, and nobody once more", &[&first, &second], &once_more);
     assert_eq!(heard.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
 
     let second = script(&[&["@lmtp", "@to b@x"], &MESSAGE, &["> 450 4.2.0 busy", "<end"]]);

@@ -54,7 +54,7 @@ impl SmtpTransaction {
         };
         if !has.contains(&true) {
             let outcome = self.deliver_to_accepted(message, until).await;
-            return self.conclude(message, digest, outcome).await;
+            return self.conclude(message, digest, false, outcome).await;
         }
         // The connection has all of them named.
         self.release();
@@ -71,7 +71,7 @@ impl SmtpTransaction {
             self.outcomes.extend(if has { Some(BEFORE_OUTCOME) } else { told.next() });
             self.accepted.extend(if has { before.next().map(|(recipient, _)| recipient) } else { rest.next() });
         }
-        self.conclude(message, digest, outcome).await
+        self.conclude(message, digest, true, outcome).await
     }
 
     /// One outcome for each of the accepted recipients. Those that a next hop told apart are taken out of `outcomes`.
@@ -103,39 +103,49 @@ impl SmtpTransaction {
         Ok((Some(digest), self.accepted.iter().map(has).collect()))
     }
 
-    /// Remembers what a retry should know, and says what the client hears.
-    async fn conclude(&mut self, message: &Message, digest: Option<Digest>, outcome: Outcome) -> Outcome {
+    /// Remembers what a retry should know, and says what the client hears. `is_retry`: some had the message before.
+    async fn conclude(&mut self, message: &Message, digest: Option<Digest>, is_retry: bool, told: Outcome) -> Outcome {
         if self.outcomes.is_empty() {
-            return outcome;
+            return told;
         }
-        let (ledger, from) = (&self.next_hops.ledger, &self.sender.reverse_path);
-        let told = outcome;
         let outcome = one_for_all(&self.outcomes);
-        if !outcome.reply().is_transient() {
-            // Of those who have it, who got it now has the word.
-            return if outcome.reply().is_positive() { told } else { outcome };
+        let is_mixed = outcome.reply().is_transient();
+        if is_mixed {
+            self.mark_refused();
         }
-        let each = || self.accepted.iter().zip(&self.outcomes);
-        if self.outcomes.iter().any(|outcome| *outcome != self.outcomes[0]) {
-            for (recipient, _) in each().filter(|(_, own)| is_for_good(own)) {
-                ledger.mark_alone(from, &recipient.forward_path);
+        let have_it = self.outcomes.iter().any(|own| matches!(own, Outcome::Accepted(_)));
+        if is_mixed && have_it {
+            count(&self.next_hops.counters.mixed);
+        }
+        // Also when all have it at last: our 250 may be lost on its way.
+        if have_it && (is_mixed || is_retry) {
+            let digest = match digest {
+                Some(digest) => Some(digest),
+                // If it cannot be read again, they get it again.
+                None => message.digest().await.ok(),
+            };
+            digest.into_iter().for_each(|digest| self.record(digest));
+        }
+        // Of those who have it, who got it now has the word.
+        if outcome.reply().is_positive() { told } else { outcome }
+    }
+
+    fn record(&self, digest: Digest) {
+        for (recipient, own) in self.accepted.iter().zip(&self.outcomes) {
+            if matches!(own, Outcome::Accepted(_)) {
+                self.next_hops.ledger.record(&self.sender.reverse_path, &recipient.forward_path, digest);
             }
         }
-        if !each().any(|(_, own)| matches!(own, Outcome::Accepted(_))) {
-            return outcome;
-        }
-        count(&self.next_hops.counters.mixed);
-        let digest = match digest {
-            Some(digest) => Some(digest),
-            // If it cannot be read again, they get it again.
-            None => message.digest().await.ok(),
-        };
-        for (recipient, _) in each().filter(|(_, own)| matches!(own, Outcome::Accepted(_))) {
-            if let Some(digest) = digest {
-                ledger.record(from, &recipient.forward_path, digest);
+    }
+
+    /// Where recipients fared differently, those that were refused for good are to be alone.
+    fn mark_refused(&self) {
+        let differ = self.outcomes.iter().any(|own| *own != self.outcomes[0]);
+        for (recipient, own) in self.accepted.iter().zip(&self.outcomes) {
+            if differ && is_for_good(own) {
+                self.next_hops.ledger.mark_alone(&self.sender.reverse_path, &recipient.forward_path);
             }
         }
-        outcome
     }
 }
 
