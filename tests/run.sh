@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 # The tests start these programs themselves, with their own configuration, folders and ports; no system service is used.
 packages=(
     build-essential git                              # the build: cc and make, and git for a build script
-    postfix swaks libio-socket-inet6-perl libnet-ssleay-perl msmtp # clients, and a next hop
+    postfix dovecot-lmtpd swaks libio-socket-inet6-perl            # clients, and next hops
+    libnet-ssleay-perl msmtp                                       # clients inside TLS
     haproxy                                          # a balancer that speaks the PROXY protocol
     unbound                                          # a resolver
     python3-dkim python3-nacl opendkim-tools openssl # signers

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +11,7 @@ use crate::harness::message::{body, plain, with_body};
 use crate::harness::next_hop::NextHop;
 use crate::harness::smtp::{Client, proxy_v1};
 use crate::harness::zone::PASS;
-use crate::harness::{files, process, skip, strace, until};
+use crate::harness::{files, strace, until};
 
 /// Clients that send at the same time.
 const CLIENTS: usize = 6;
@@ -122,30 +121,6 @@ fn killed_under_load_the_next_hop_has_every_acknowledged_message() {
             .collect();
         assert!(missing.is_empty(), "round {round}: {} acknowledged, missing {missing:?}", acknowledged.len());
     }
-}
-
-/// No room on the disk: the message is deferred, nothing of it is left behind, and what fits is taken.
-#[test]
-fn a_full_disk_defers() {
-    let setup = Setup::new();
-    let maildir = setup.dir().join("mail");
-    std::fs::create_dir(&maildir).unwrap();
-    let mount = format!("mount -t tmpfs -o size=128k none {} && exec \"$@\"", maildir.display());
-    let wrapper = ["unshare", "--mount", "sh", "-c", &mount, "sh"];
-    let probe = process::run(Command::new(wrapper[0]).args(&wrapper[1..]).arg("true"));
-    if probe.code != Some(0) {
-        return skip(&format!("no file system of our own: {}", probe.stderr.trim()));
-    }
-    let gate = setup.under(&wrapper).start();
-    let seen_by_gate = Path::new(&format!("/proc/{}/root", gate.process.id())).join(maildir.strip_prefix("/").unwrap());
-    let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
-    for (octets, reply) in [(1_000_000, "45"), (1_000, "250 "), (1_000_000, "45"), (1_000, "250 ")] {
-        let message = with_body("alice@pass.example", "disk", &body(octets));
-        let got = smtp.transaction("alice@pass.example", "bob@open.example", &message);
-        assert!(got.starts_with(reply), "{octets} octets: {got:?}");
-    }
-    assert_eq!(files::new_in(&seen_by_gate).len(), 2);
-    assert!(files::files(&seen_by_gate.join("tmp")).is_empty(), "something is left in tmp");
 }
 
 /// strace shows: fsync of the file, rename, fsync of the folder, and only then the 250 of the message.

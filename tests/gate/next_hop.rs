@@ -185,6 +185,22 @@ fn after_the_dot_there_is_no_second_try() {
     assert_eq!(send(&gate, "unknown"), "451 4.4.2 Next hop closed the connection, try again later.\r\n");
     assert_eq!(next_hop.messages().len(), 1);
     assert_eq!(next_hop.count("DATA"), 1);
+    let record = &gate.decisions(1)[0];
+    assert_eq!((&record["delivery"]["outcome"], &record["verdict"]), (&"unknown".into(), &"defer".into()), "{record}");
+}
+
+/// What a next hop says reaches the client as one printable reply of bounded lines.
+#[test]
+fn a_reply_cannot_break_out() {
+    let refusal = format!("550 5.7.1 a\tb\u{0}c\u{e9} {}", "x".repeat(1_500));
+    let next_hop = NextHop::start(vec![Script { end: End::Reply(refusal), ..Script::default() }]);
+    let gate = relay_to(&[next_hop.address]);
+    let reply = send(&gate, "injection");
+    assert!(reply.starts_with("550 5.7.1 a?b?c?? xxx") && reply.len() <= 512, "{reply:?}");
+    let next_hop = NextHop::start(vec![Script { end: End::Reply("550 a\rb".into()), ..Script::default() }]);
+    let gate = relay_to(&[next_hop.address]);
+    let reply = send(&gate, "injection");
+    assert!(reply.starts_with('5') && !reply.trim_end().contains('\r') || reply.starts_with("451 "), "{reply:?}");
 }
 
 /// A recipient that fares differently at the replay: nobody gets the message.

@@ -96,6 +96,12 @@ impl Setup {
         self
     }
 
+    /// Where mail goes, as `--deliver` has it.
+    pub fn deliver(mut self, targets: &[&str]) -> Setup {
+        self.deliver = targets.iter().map(|target| (*target).to_owned()).collect();
+        self
+    }
+
     /// Further flags.
     pub fn args(mut self, args: &[&str]) -> Setup {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));

@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod dns_server;
+pub mod dovecot;
 pub mod files;
 pub mod gate;
 pub mod message;

@@ -27,6 +27,13 @@ impl Postfix {
         Postfix::start(access, "virtual_mailbox_domains = open.example, trial.example\n")
     }
 
+    /// Takes mail for any recipient from anybody, and believes what this machine tells it of the client in the way that `more` says (lines of
+    /// main.cf).
+    pub fn told_of_clients(more: &str) -> Postfix {
+        let from_anybody = "smtpd_recipient_restrictions = permit_auth_destination, reject\n";
+        Postfix::start("", &format!("virtual_mailbox_domains = open.example\n{from_anybody}{more}\n"))
+    }
+
     /// Sends all its mail to `relay`, which sees the connection come from `::1`.
     pub fn client(relay: SocketAddr) -> Postfix {
         let to = format!("relayhost = [{}]:{}", relay.ip(), relay.port());
@@ -58,7 +65,11 @@ impl Postfix {
         until("Postfix to greet", || {
             assert!(postfix.master.is_running(), "Postfix does not start:\n{}", postfix.log());
             std::net::TcpStream::connect(address).ok()?;
-            assert!(Client::connect(address).reply().starts_with("220 "));
+            let mut client = Client::connect(address);
+            if more.contains("haproxy") {
+                client.send(PROXY_LOCAL);
+            }
+            assert!(client.reply().starts_with("220 "));
             Some(())
         });
         postfix
@@ -159,6 +170,9 @@ virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 ";
+
+/// Who connects speaks for itself (PROXY protocol 2).
+const PROXY_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 /// User or group of the system's `postfix` account.
 fn number(which: &str) -> u32 {

@@ -1,12 +1,57 @@
 //! What delivery may use and how long it may wait: every limit of this crate that an operator can set.
 
+use std::str::FromStr;
 use std::time::Duration;
+
+/// How a next hop learns who the client is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NextHopClient {
+    /// Only from the `Received` field.
+    #[default]
+    None,
+    /// XFORWARD before each MAIL, for its log. As Postfix does: to a next hop that does not offer it, or refuses it, the mail goes without.
+    Xforward,
+    /// XCLIENT on a connection for each mail transaction: the next hop treats it as the client's own. None that does not offer it is used.
+    Xclient,
+    /// A header of the PROXY protocol 2 on a connection for each mail transaction, to the same effect.
+    Proxy,
+}
+
+impl NextHopClient {
+    /// Whether a connection is one client's and cannot be used for another.
+    #[must_use]
+    pub fn has_own_connections(self) -> bool {
+        matches!(self, NextHopClient::Xclient | NextHopClient::Proxy)
+    }
+
+    /// Whether the client's name is told: whoever tells it should have looked it up.
+    #[must_use]
+    pub fn tells_name(self) -> bool {
+        matches!(self, NextHopClient::Xforward | NextHopClient::Xclient)
+    }
+}
+
+impl FromStr for NextHopClient {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<NextHopClient, ()> {
+        match text {
+            "none" => Ok(NextHopClient::None),
+            "xforward" => Ok(NextHopClient::Xforward),
+            "xclient" => Ok(NextHopClient::Xclient),
+            "proxy" => Ok(NextHopClient::Proxy),
+            _ => Err(()),
+        }
+    }
+}
 
 /// Limits and times. All are for one shard and, where a next hop is meant, for each host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryConfig {
     /// Our name: said in EHLO, written in Maildir file names, and the mark of a loop when a next hop bears it.
     pub hostname: String,
+    /// How next hops learn who the client is.
+    pub next_hop_client: NextHopClient,
     /// Connections kept open while nothing uses them.
     pub idle_max: usize,
     /// How long a connection is kept unused. Postfix closes after 300 s; well below it, so that we are the first.
@@ -56,6 +101,7 @@ impl Default for DeliveryConfig {
     fn default() -> DeliveryConfig {
         DeliveryConfig {
             hostname: "localhost".to_owned(),
+            next_hop_client: NextHopClient::None,
             idle_max: 32,
             idle_timeout: Duration::from_secs(30),
             messages_per_connection_max: 100,

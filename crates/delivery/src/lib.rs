@@ -1,4 +1,4 @@
-//! Delivery: what passed the gate goes to a next hop over SMTP, into a Maildir, or nowhere; yields [`Outcome`](mx6_smtp::Outcome)s.
+//! Delivery: what passed the gate goes to a next hop over SMTP or LMTP, into a Maildir, or nowhere; yields [`Outcome`](mx6_smtp::Outcome)s.
 //!
 //! One [`Delivery`] a shard; one [`Transaction`] for each mail transaction of a client that has an acceptable recipient. Recipients are
 //! relayed in line: each [`Transaction::rcpt`] has the next hop's own answer. There is no queue: [`Transaction::deliver`] says accepted
@@ -19,6 +19,8 @@
 
 mod body;
 mod config;
+mod ledger;
+mod limits;
 mod maildir;
 mod message;
 mod next_hop;
@@ -28,7 +30,9 @@ mod target;
 mod transaction;
 
 pub use body::{Block, Blocks, Body, SPILL_ABOVE_OCTETS, SPILL_BLOCK_OCTETS};
-pub use config::DeliveryConfig;
+pub use config::{DeliveryConfig, NextHopClient};
+pub use ledger::{Ledger, LedgerCounters};
+pub use limits::*;
 pub use message::Message;
 pub use next_hop::ADDED_OCTETS_ALLOWANCE;
 pub use route::{Reuse, Route, Stage};

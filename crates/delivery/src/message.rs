@@ -1,8 +1,12 @@
 //! A message on its way out: our fields, the sender's header section less what is left out, the body.
 
+use std::io;
 use std::ops::Range;
 
+use aws_lc_rs::digest;
+
 use crate::Body;
+use crate::ledger::{Digest, finish};
 
 /// One message. Line ends are CRLF; nothing is dot-stuffed.
 #[derive(Debug)]
@@ -32,6 +36,20 @@ impl Message {
         self.top().map(|part| part.len() as u64).sum::<u64>() + self.body.len()
     }
 
+    /// SHA-256 over the message as the client sent it, whatever we add or leave out.
+    ///
+    /// # Errors
+    /// The disk's, or the body was lost.
+    pub(crate) async fn digest(&self) -> io::Result<Digest> {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.header);
+        let mut blocks = self.body.blocks();
+        while let Some(block) = blocks.next().await? {
+            block.slices().for_each(|slice| context.update(slice));
+        }
+        Ok(finish(context))
+    }
+
     /// Whether nothing at all goes on.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -43,6 +61,22 @@ impl Message {
 mod tests {
     use super::*;
     use std::path::Path;
+
+    #[test]
+    fn the_digest_is_of_what_the_client_sent() {
+        mx6_runtime::run_local(async || {
+            let message = |added: &str, header: &str, leave_out: &[Range<usize>], text: &[u8]| {
+                let mut body = Body::new(Path::new("/nowhere"));
+                body.append(text);
+                Message { added: added.into(), header: header.into(), leave_out: leave_out.to_vec(), body }
+            };
+            let digest = message("", "A: 1\r\n\r\n", &[], b"x\r\n").digest().await.unwrap();
+            let same = message("N: 1\r\n", "A: 1\r\n\r\n", &[0..6, 6..6], b"x\r\n").digest().await.unwrap();
+            let other = message("", "A: 1\r\n\r\n", &[], b"y\r\n").digest().await.unwrap();
+            assert!(digest == same && digest != other);
+        })
+        .unwrap();
+    }
 
     #[test]
     #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]

@@ -1,4 +1,4 @@
-//! SMTP next hops: a pool of connections for each, and the order in which they are tried.
+//! SMTP and LMTP next hops: a pool of connections for each, and the order in which they are tried.
 //!
 //! A connection comes back into the pool only after a clean end: every reply read, nothing pending, no transaction open. It is used again
 //! until it has been idle for too long, has carried enough messages, or has seen enough refusals; whatever is in doubt is closed.
@@ -10,29 +10,37 @@ mod connection;
 mod fault;
 mod health;
 mod host;
+mod opening;
 mod transaction;
 mod transmit;
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use mx6_runtime::{Deadline, sleep, spawn};
+use mx6_smtp::client::Origin;
 
+pub(crate) use opening::Protocol;
 pub use transaction::ADDED_OCTETS_ALLOWANCE;
 pub(crate) use transaction::SmtpTransaction;
 
 use connection::{Connection, QUIT_TIMEOUT};
 use fault::Fault;
 use host::Host;
+use opening::Opening;
 
-use crate::{Counters, DeliveryConfig, NextHop, Offers, Probe, Stage};
+use crate::{Counters, DeliveryConfig, Ledger, NextHop, Offers, Probe, Stage};
 
 /// The next hops of one shard.
 #[derive(Debug)]
 pub(crate) struct NextHops {
     pub(crate) config: DeliveryConfig,
+    pub(crate) protocol: Protocol,
+    /// For LMTP: who has got which message already.
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) counters: Counts,
     hosts: Vec<Host>,
     closed: Cell<bool>,
@@ -50,6 +58,8 @@ pub(crate) struct Counts {
     pub(crate) failed: Cell<u64>,
     pub(crate) replays: Cell<u64>,
     pub(crate) unknown: Cell<u64>,
+    pub(crate) mixed: Cell<u64>,
+    pub(crate) skipped: Cell<u64>,
 }
 
 pub(crate) fn count(counter: &Cell<u64>) {
@@ -57,9 +67,16 @@ pub(crate) fn count(counter: &Cell<u64>) {
 }
 
 impl NextHops {
-    pub(crate) fn new(next_hops: &[NextHop], config: DeliveryConfig) -> NextHops {
+    pub(crate) fn new(
+        protocol: Protocol,
+        next_hops: &[NextHop],
+        config: DeliveryConfig,
+        ledger: Arc<Ledger>,
+    ) -> NextHops {
         NextHops {
             config,
+            protocol,
+            ledger,
             counters: Counts::default(),
             hosts: next_hops.iter().map(Host::new).collect(),
             closed: Cell::new(false),
@@ -102,12 +119,19 @@ impl NextHops {
     }
 
     /// A new connection.
-    async fn connect(&self, host: &Host, until: Deadline, stage: &mut Stage) -> Result<Connection, Fault> {
-        let result = host.connect(&self.config, until, stage).await;
+    async fn connect(
+        &self,
+        host: &Host,
+        origin: Option<&Origin>,
+        until: Deadline,
+        stage: &mut Stage,
+    ) -> Result<Connection, Fault> {
+        let opening = Opening { config: &self.config, protocol: self.protocol, origin };
+        let result = host.connect(opening, until, stage).await;
         match result {
             Ok(_) => count(&self.counters.opened),
-            // Nobody tried.
-            Err(Fault::Busy) => {}
+            // Nobody tried, or it works.
+            Err(Fault::Busy | Fault::ClientRefused(_)) => {}
             Err(_) => count(&self.counters.failed),
         }
         result
@@ -121,7 +145,7 @@ impl NextHops {
         if !connection.is_quiet() {
             return;
         }
-        if worn || self.closed.get() || host.idle() >= config.idle_max {
+        if worn || self.is_closing() || host.idle() >= config.idle_max {
             self.farewell(connection);
             return;
         }
@@ -134,7 +158,7 @@ impl NextHops {
     /// Ends the mail transaction on a connection and then keeps it, without anybody waiting for it. One that has said what nobody asked
     /// for, or does not answer RSET as it should, is closed: it could take the reply to one command for that to another.
     fn release(self: &Rc<Self>, host: usize, mut connection: Connection) {
-        if self.closed.get() {
+        if self.is_closing() {
             // QUIT ends the mail transaction too (RFC 5321 §4.1.1.10).
             self.farewell(connection);
         } else if connection.is_alive() {
@@ -151,6 +175,11 @@ impl NextHops {
         }
     }
 
+    /// Whether no connection is kept: while we drain, and where each is one client's.
+    fn is_closing(&self) -> bool {
+        self.closed.get() || self.config.next_hop_client.has_own_connections()
+    }
+
     /// QUIT, without anybody waiting for it.
     fn farewell(&self, connection: Connection) {
         let farewell = self.farewells.clone();
@@ -165,7 +194,7 @@ impl NextHops {
         let probes = self.hosts.iter().enumerate().map(async |(index, host)| {
             let until = Deadline::after(self.config.recipient_timeout);
             let mut stage = Stage::default();
-            let offered = match self.connect(host, until, &mut stage).await {
+            let offered = match self.connect(host, None, until, &mut stage).await {
                 Ok(connection) => {
                     let offered = connection.extensions;
                     self.put_back(index, connection);
@@ -209,6 +238,8 @@ impl NextHops {
             outcomes_unknown: self.counters.unknown.get(),
             maildir_groups: 0,
             maildir_members: 0,
+            mixed_outcomes: self.counters.mixed.get(),
+            deliveries_skipped: self.counters.skipped.get(),
             connections_open: self.hosts.iter().map(Host::open).sum(),
             connections_idle: self.hosts.iter().map(Host::idle).sum(),
         }

@@ -25,8 +25,10 @@ pub enum Stage {
     Connect,
     /// Waiting for its greeting.
     Greeting,
-    /// EHLO.
+    /// EHLO, or LHLO.
     Ehlo,
+    /// XCLIENT, with the greeting and EHLO that follow it.
+    Xclient,
     /// MAIL.
     Mail,
     /// RCPT.
@@ -47,6 +49,7 @@ impl Stage {
             Stage::Connect => "connect",
             Stage::Greeting => "greeting",
             Stage::Ehlo => "ehlo",
+            Stage::Xclient => "xclient",
             Stage::Mail => "mail",
             Stage::Rcpt => "rcpt",
             Stage::Data => "data",

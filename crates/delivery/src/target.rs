@@ -1,16 +1,20 @@
-//! Where messages go, as the operator writes it: `smtp://host:port` (several, in order of preference), `maildir:PATH` or `discard:`.
+//! Where messages go, as the operator writes it: `smtp://host:port` or `lmtp://host:port` (several, in order of preference),
+//! `lmtp:/path/to/socket`, `maildir:PATH` or `discard:`.
 //!
 //! One kind only: a message that goes to two kinds of place would have two outcomes and one reply.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The place for all accepted messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// SMTP next hops, the first that works is used.
     Smtp(Vec<NextHop>),
+    /// LMTP next hops (RFC 2033), used in the same way.
+    Lmtp(Vec<NextHop>),
     /// A Maildir; one copy for each recipient.
     Maildir(PathBuf),
     /// Nowhere: every message is accepted and dropped. For measuring.
@@ -32,6 +36,10 @@ impl Target {
                     hosts.extend(more);
                     Target::Smtp(hosts)
                 }
+                (Some(Target::Lmtp(mut hosts)), Target::Lmtp(more)) => {
+                    hosts.extend(more);
+                    Target::Lmtp(hosts)
+                }
                 (Some(before), next) if before.kind() == next.kind() => {
                     return Err(TargetError::Repeated { kind: next.kind() });
                 }
@@ -46,13 +54,14 @@ impl Target {
     fn kind(&self) -> &'static str {
         match self {
             Target::Smtp(_) => "smtp",
+            Target::Lmtp(_) => "lmtp",
             Target::Maildir(_) => "maildir",
             Target::Discard => "discard",
         }
     }
 }
 
-/// One SMTP next hop: a name or an address, and a port.
+/// One next hop: a name or an address, and a port; or the path of a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextHop {
     host: Host,
@@ -63,6 +72,7 @@ pub struct NextHop {
 enum Host {
     Address(IpAddr),
     Name(String),
+    Socket(Arc<Path>),
 }
 
 impl NextHop {
@@ -71,7 +81,7 @@ impl NextHop {
     pub fn address(&self) -> Option<IpAddr> {
         match self.host {
             Host::Address(address) => Some(address),
-            Host::Name(_) => None,
+            Host::Name(_) | Host::Socket(_) => None,
         }
     }
 
@@ -79,12 +89,21 @@ impl NextHop {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.host {
-            Host::Address(_) => None,
+            Host::Address(_) | Host::Socket(_) => None,
             Host::Name(name) => Some(name),
         }
     }
 
-    /// The TCP port.
+    /// The path, when it is a Unix socket.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Arc<Path>> {
+        match &self.host {
+            Host::Address(_) | Host::Name(_) => None,
+            Host::Socket(path) => Some(path),
+        }
+    }
+
+    /// The TCP port; 0 of a Unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -97,6 +116,7 @@ impl fmt::Display for NextHop {
             Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
             Host::Address(IpAddr::V4(address)) => write!(f, "{address}:{}", self.port),
             Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Socket(path) => path.display().fmt(f),
         }
     }
 }
@@ -105,10 +125,12 @@ impl fmt::Display for NextHop {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// No value at all.
-    #[error("no delivery target: give smtp://host:port, maildir:PATH or discard:")]
+    #[error("no delivery target: give smtp://host:port, lmtp://host:port, lmtp:/socket, maildir:PATH or discard:")]
     None,
     /// Not one of the forms.
-    #[error("delivery target `{0}` is none of smtp://host:port, maildir:PATH, discard:")]
+    #[error(
+        "delivery target `{0}` is none of smtp://host:port, lmtp://host:port, lmtp:/socket, maildir:PATH, discard:"
+    )]
     Unknown(String),
     /// `smtp://` with something that is no host and port behind it.
     #[error(
@@ -118,8 +140,8 @@ pub enum TargetError {
     /// `maildir:` without a path.
     #[error("delivery target `{0}`: after maildir: stands the path of a directory")]
     Path(String),
-    /// LMTP is not spoken.
-    #[error("delivery target `{0}`: LMTP is not supported, use smtp://host:port or maildir:PATH")]
+    /// `lmtp:` with something that is neither host and port nor a path behind it.
+    #[error("delivery target `{0}`: after lmtp: stands //host:port (port 24 when left out) or /path/to/socket")]
     Lmtp(String),
     /// Two kinds.
     #[error("delivery targets of different kinds ({first}: and {second}:) cannot be mixed: a message has one outcome")]
@@ -141,18 +163,25 @@ fn parse(value: &str) -> Result<Target, TargetError> {
     let Some((scheme, rest)) = value.split_once(':') else { return Err(TargetError::Unknown(value.to_owned())) };
     match scheme.to_ascii_lowercase().as_str() {
         "smtp" => {
-            let host = rest.strip_prefix("//").and_then(|rest| next_hop(rest.strip_suffix('/').unwrap_or(rest)));
+            let host = rest.strip_prefix("//").and_then(|rest| next_hop(rest, SMTP_PORT));
             host.map(|host| Target::Smtp(vec![host])).ok_or_else(|| TargetError::NextHop(value.to_owned()))
+        }
+        "lmtp" => {
+            let host = match rest.strip_prefix("//") {
+                Some(rest) => next_hop(rest, LMTP_PORT),
+                None => rest.starts_with('/').then(|| NextHop { host: Host::Socket(Path::new(rest).into()), port: 0 }),
+            };
+            host.map(|host| Target::Lmtp(vec![host])).ok_or_else(|| TargetError::Lmtp(value.to_owned()))
         }
         "maildir" if rest.is_empty() => Err(TargetError::Path(value.to_owned())),
         "maildir" => Ok(Target::Maildir(PathBuf::from(rest))),
         "discard" if rest.is_empty() => Ok(Target::Discard),
-        "lmtp" => Err(TargetError::Lmtp(value.to_owned())),
         _ => Err(TargetError::Unknown(value.to_owned())),
     }
 }
 
-fn next_hop(text: &str) -> Option<NextHop> {
+fn next_hop(text: &str, default_port: u16) -> Option<NextHop> {
+    let text = text.strip_suffix('/').unwrap_or(text);
     let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
         let (address, rest) = bracketed.split_once(']')?;
         let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
@@ -161,7 +190,7 @@ fn next_hop(text: &str) -> Option<NextHop> {
         let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
         (host_name(name)?, port)
     };
-    let port = port.map_or(Ok(SMTP_PORT), str::parse).ok().filter(|port| *port > 0)?;
+    let port = port.map_or(Ok(default_port), str::parse).ok().filter(|port| *port > 0)?;
     Some(NextHop { host, port })
 }
 
@@ -180,6 +209,8 @@ fn host_name(name: &str) -> Option<Host> {
 }
 
 const SMTP_PORT: u16 = 25;
+/// IANA keeps 24 for "any private mail system", and LMTP servers use it; RFC 2033 §5 forbids 25.
+const LMTP_PORT: u16 = 24;
 
 #[cfg(test)]
 mod tests {
@@ -187,7 +218,7 @@ mod tests {
 
     #[test]
     fn targets() {
-        let cases: [(&[&str], &str); 26] = [
+        let cases: [(&[&str], &str); 29] = [
             (&["smtp://[::1]:2526"], "smtp [::1]:2526"),
             (&["smtp://127.0.0.1:2526"], "smtp 127.0.0.1:2526"),
             (&["smtp://Filter.example"], "smtp filter.example:25"),
@@ -201,7 +232,10 @@ mod tests {
             (&["imap://x"], "none of"),
             (&["discard:x"], "none of"),
             (&["maildir:"], "after maildir:"),
-            (&["lmtp://x:24"], "LMTP is not supported"),
+            (&["lmtp://x", "lmtp:/run/lmtp", "LMTP://[::1]:2424/"], "lmtp x:24 /run/lmtp [::1]:2424"),
+            (&["lmtp:socket"], "after lmtp:"),
+            (&["lmtp://"], "after lmtp:"),
+            (&["lmtp://x", "smtp://x"], "(lmtp: and smtp:) cannot be mixed"),
             (&["smtp:"], "after smtp://"),
             (&["smtp://"], "after smtp://"),
             (&["smtp://::1"], "after smtp://"),
@@ -218,6 +252,7 @@ mod tests {
         for (values, expected) in cases {
             let text = match Target::parse_all(values) {
                 Ok(Target::Smtp(hosts)) => hosts.iter().fold("smtp".to_owned(), |text, host| format!("{text} {host}")),
+                Ok(Target::Lmtp(hosts)) => hosts.iter().fold("lmtp".to_owned(), |text, host| format!("{text} {host}")),
                 Ok(Target::Maildir(path)) => format!("maildir {}", path.display()),
                 Ok(Target::Discard) => "discard".to_owned(),
                 Err(error) => error.to_string(),

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mx6_runtime::Deadline;
-use mx6_smtp::client::{Extensions, RcptTo};
+use mx6_smtp::client::{Extensions, Origin, RcptTo};
 use mx6_smtp::{EnhancedCode, Outcome, Reply};
 
 use crate::maildir::{Maildir, MaildirTransaction, prepare};
-use crate::next_hop::{NextHops, SmtpTransaction};
-use crate::{DeliveryConfig, Message, Route, Stage, Target};
+use crate::next_hop::{NextHops, Protocol, SmtpTransaction};
+use crate::{DeliveryConfig, Ledger, Message, NextHop, Route, Stage, Target};
 
 /// Delivery of one shard. A clone is the same delivery, with the same pool.
 #[derive(Debug, Clone)]
@@ -29,8 +29,18 @@ impl Delivery {
     /// Delivery to `target`. Neither connects nor touches a disk.
     #[must_use]
     pub fn new(target: &Target, config: DeliveryConfig) -> Delivery {
+        Delivery::with_ledger(target, config, Arc::default())
+    }
+
+    /// The same, with a ledger that other shards have too: a client may try again anywhere.
+    #[must_use]
+    pub fn with_ledger(target: &Target, config: DeliveryConfig, ledger: Arc<Ledger>) -> Delivery {
+        let over = |protocol, next_hops: &[NextHop], config| {
+            Place::Smtp(Rc::new(NextHops::new(protocol, next_hops, config, ledger)))
+        };
         let place = match target {
-            Target::Smtp(next_hops) => Place::Smtp(Rc::new(NextHops::new(next_hops, config))),
+            Target::Smtp(next_hops) => over(Protocol::Smtp, next_hops, config),
+            Target::Lmtp(next_hops) => over(Protocol::Lmtp, next_hops, config),
             Target::Maildir(dir) => Place::Maildir(Rc::new(Maildir::new(dir, &config.hostname))),
             Target::Discard => Place::Discard,
         };
@@ -106,7 +116,7 @@ impl Target {
     pub fn prepare(&self) -> io::Result<()> {
         match self {
             Target::Maildir(dir) => prepare(dir),
-            Target::Smtp(_) | Target::Discard => Ok(()),
+            Target::Smtp(_) | Target::Lmtp(_) | Target::Discard => Ok(()),
         }
     }
 }
@@ -195,6 +205,13 @@ enum Way {
 }
 
 impl Transaction {
+    /// Says who the client is, before the first recipient: for next hops that are to learn it ([`crate::NextHopClient`]). Needless else.
+    pub fn introduce(&mut self, origin: Origin) {
+        if let Way::Smtp(transaction) = &mut self.way {
+            transaction.introduce(origin);
+        }
+    }
+
     /// Adds a recipient (without `<>`, with the values of `NOTIFY=` and `ORCPT=`) and says what the next hop answered. MAIL is said with
     /// the first one. Never [`Outcome::Unknown`].
     pub async fn rcpt(&mut self, forward_path: &str, notify: Option<&str>, orcpt: Option<&str>) -> Outcome {
@@ -213,7 +230,8 @@ impl Transaction {
         }
     }
 
-    /// Hands the message over to all recipients that were accepted, or to none. Once for each transaction; past `deadline` it gives up.
+    /// Hands the message over to all recipients that were accepted, or to none; over LMTP it may be some, and
+    /// [`Transaction::recipient_outcome`] tells who. Once for each transaction; past `deadline` it gives up.
     /// Do not drop it midway: what became of the message would never be known.
     pub async fn deliver(&mut self, message: &Message, deadline: Deadline) -> Outcome {
         match &mut self.way {
@@ -227,6 +245,16 @@ impl Transaction {
                 self.route.stage = Stage::EndOfData;
                 Outcome::Accepted(Reply::fixed(250, EnhancedCode(2, 0, 0), "OK"))
             }
+        }
+    }
+
+    /// What became of the message for one recipient, by its number among those that were accepted, where that can be something else than
+    /// for the others: an LMTP next hop answers each by itself. None: the outcome of [`Transaction::deliver`] is everybody's.
+    #[must_use]
+    pub fn recipient_outcome(&self, number: usize) -> Option<&Outcome> {
+        match &self.way {
+            Way::Smtp(transaction) => transaction.recipient_outcome(number),
+            Way::Maildir(_) | Way::Discard => None,
         }
     }
 
@@ -260,6 +288,10 @@ pub struct Counters {
     pub replays: u64,
     /// Messages whose outcome is unknown.
     pub outcomes_unknown: u64,
+    /// Messages that some recipients got over LMTP and others did not.
+    pub mixed_outcomes: u64,
+    /// Recipients that had got the message with an earlier try.
+    pub deliveries_skipped: u64,
     /// Times a Maildir's `new/` was fsynced.
     pub maildir_groups: u64,
     /// Messages that those fsyncs made durable, or did not: the mean of a group is this by [`Counters::maildir_groups`].

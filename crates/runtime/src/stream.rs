@@ -1,25 +1,30 @@
-//! A TCP connection of one shard.
+//! A TCP connection of one shard, or one to a Unix socket.
 //!
 //! glommio waits by readiness (an io_uring poll) and the system call moves the octets, so the kernel never holds a buffer of ours
 //! and every wait may be dropped. Sockets have `TCP_NODELAY`: replies are batched above.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
+};
 
 use crate::task::Turns;
+use crate::time::{Deadline, sleep};
 
-/// A TCP connection, bound to the shard it was made on (not `Send`).
+/// A connection, bound to the shard it was made on (not `Send`).
 #[derive(Debug)]
 pub struct Stream {
+    /// glommio only receives, sends and polls by it, which any stream socket can.
     socket: TcpStream,
     peer: SocketAddr,
     turns: Turns,
@@ -37,6 +42,24 @@ impl Stream {
         let socket = TcpStream::connect_timeout(addr, timeout).await.map_err(io::Error::from)?;
         socket.set_nodelay(true).map_err(io::Error::from)?;
         Ok(Stream { socket, peer: addr, turns: Turns::default() })
+    }
+
+    /// Connects to the Unix socket at `path`, for at most `timeout`: the kernel answers at once, unless the listener's backlog is full.
+    ///
+    /// # Errors
+    /// The kernel's; `TimedOut` when the time is over.
+    pub async fn connect_unix(path: &Path, timeout: Duration) -> io::Result<Stream> {
+        let until = Deadline::after(timeout);
+        let address = SocketAddrUnix::new(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        while !until.has_passed() {
+            let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            if not_blocked(|| rustix::net::connect(&fd, &address))?.is_some() {
+                return Ok(Stream::adopt(fd, NO_ADDRESS));
+            }
+            sleep(BACKLOG_INTERVAL).await;
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// Takes over an accepted socket.
@@ -132,7 +155,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The peer's address, as the kernel told it at accept or as given to [`Stream::connect`].
+    /// The peer's address, as the kernel told it at accept or as given to [`Stream::connect`]; the unspecified one of a Unix socket.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
@@ -228,6 +251,12 @@ pub(crate) fn not_blocked<T>(mut call: impl FnMut() -> rustix::io::Result<T>) ->
         }
     }
 }
+
+/// The peer of a Unix socket.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
+/// How often a listener whose backlog is full is asked again.
+const BACKLOG_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Slices handed to one `sendmsg`.
 const IOV_MAX: usize = 64;

@@ -564,3 +564,38 @@ fn connect_gives_up_in_time() {
     })
     .unwrap();
 }
+
+#[test]
+fn unix_sockets_are_streams_too() {
+    let dir = std::env::temp_dir().join(format!("mx6-runtime-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let peer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut octets = vec![0; 300_000];
+        stream.read_exact(&mut octets).unwrap();
+        stream.write_all(&octets).unwrap();
+    });
+    let socket = path.clone();
+    run_local(async move || {
+        let mut stream = Stream::connect_unix(&socket, Duration::from_secs(5)).await.unwrap();
+        let sent: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+        assert!(stream.is_quiet() || stream.try_read(&mut [0]).unwrap().is_none());
+        stream.write_all_vectored(&[&sent[..1], &sent[1..]]).await.unwrap();
+        let (mut heard, mut buffer) = (Vec::new(), vec![0; 65_536]);
+        while heard.len() < sent.len() {
+            let octets = stream.read(&mut buffer).await.unwrap();
+            heard.extend_from_slice(&buffer[..octets]);
+        }
+        assert!(heard == sent);
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 0, "the end");
+        let absent = Stream::connect_unix(&socket.with_file_name("absent"), Duration::from_secs(5)).await;
+        assert_eq!(absent.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        let refused = Stream::connect_unix(&socket, Duration::from_secs(5)).await;
+        assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    })
+    .unwrap();
+    peer.join().unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+}

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use mx6_delivery::Sender;
+use mx6_delivery::{NextHopClient, Sender};
 use mx6_policy::Client;
 use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
@@ -21,9 +21,10 @@ use mx6_telemetry::Counter;
 use crate::admission;
 use crate::alarm::Alarm;
 use crate::buffers::Purpose;
-use crate::config::EarlyTalker;
+use crate::config::{Config, EarlyTalker};
 use crate::limits;
 use crate::message::LOCAL_ERROR;
+use crate::origin::Ends;
 use crate::peer::{Peer, PeerTls};
 use crate::pending::Pending;
 use crate::phase::{Phase, Watch};
@@ -46,15 +47,21 @@ pub(crate) enum ListenerKind {
 pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr, kind: ListenerKind) {
     let _open = shard.opened();
     let settings = shard.settings();
-    let (client, early) = match kind {
-        ListenerKind::Direct => (Client::new(peer.ip(), &settings.config.connectors), Vec::new()),
-        ListenerKind::Proxy => match proxied_client(&settings, &mut stream, peer.ip()).await {
+    let config = &settings.config;
+    let (client, ends, early) = match kind {
+        ListenerKind::Direct => {
+            // Asking the kernel for our own address is for who wants to know.
+            let wants_destination = config.next_hop_client == NextHopClient::Proxy;
+            let destination = if wants_destination { stream.local_addr().ok() } else { None };
+            (Client::new(peer.ip(), &config.connectors), Some(Ends { source: peer, destination }), Vec::new())
+        }
+        ListenerKind::Proxy => match proxied_client(config, &mut stream, peer.ip()).await {
             Some(known) => known,
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
     let Some(_admitted) = admission::admit(&shard, &mut stream, &client).await else { return };
-    let mut connection = Connection::new(shard, settings, Channel::plain(stream), client);
+    let mut connection = Connection::new(shard, settings, Channel::plain(stream), client, ends);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
     if connection.run(early).await.is_ok() {
         connection.close().await;
@@ -64,10 +71,15 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     }
 }
 
-/// The client that the PROXY header names, and the octets that followed it. None: not a proxy of ours, or not a header.
-async fn proxied_client(settings: &Settings, stream: &mut Stream, proxy: IpAddr) -> Option<(Client, Vec<u8>)> {
+/// The client that the PROXY header names, the ends of its connection, and the octets that followed it. None: not a proxy of ours, or not a
+/// header.
+async fn proxied_client(
+    config: &Config,
+    stream: &mut Stream,
+    proxy: IpAddr,
+) -> Option<(Client, Option<Ends>, Vec<u8>)> {
     let proxy = mx6_policy::canonical_address(proxy);
-    if !settings.config.proxy_from.iter().any(|network| network.contains(&proxy)) {
+    if !config.proxy_from.iter().any(|network| network.contains(&proxy)) {
         return None;
     }
     mx6_runtime::timeout(limits::PROXY_HEADER_TIMEOUT, async {
@@ -75,12 +87,12 @@ async fn proxied_client(settings: &Settings, stream: &mut Stream, proxy: IpAddr)
         let mut filled = 0;
         loop {
             match proxy::parse(&buffer[..filled]) {
-                ProxyHeader::Complete { octets, source } => {
-                    let client = match source {
-                        Some(source) => Client::new(source, &settings.config.connectors),
+                ProxyHeader::Complete { octets, ends } => {
+                    let client = match ends {
+                        Some(ends) => Client::new(ends.source.ip(), &config.connectors),
                         None => Client::unknowable(proxy),
                     };
-                    return Some((client, buffer[octets..filled].to_vec()));
+                    return Some((client, ends, buffer[octets..filled].to_vec()));
                 }
                 ProxyHeader::Incomplete if filled < buffer.len() => match stream.read(&mut buffer[filled..]).await {
                     Ok(octets) if octets > 0 => filled += octets,
@@ -127,7 +139,13 @@ enum Wake {
 }
 
 impl Connection {
-    fn new(shard: Rc<Shard>, settings: Rc<Settings>, channel: Channel, client: Client) -> Connection {
+    fn new(
+        shard: Rc<Shard>,
+        settings: Rc<Settings>,
+        channel: Channel,
+        client: Client,
+        ends: Option<Ends>,
+    ) -> Connection {
         let now_ms = mx6_runtime::now_ms();
         let address = client.address();
         let (auth, auth_ptr) = (shard.auth.clone(), shard.auth.clone());
@@ -135,6 +153,7 @@ impl Connection {
         let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
         let peer = Peer {
             client,
+            ends,
             session_id: shard.next_session_id(),
             helo: String::new(),
             with_esmtp: false,
@@ -395,8 +414,7 @@ impl Connection {
             }
             Question::Mail { reverse_path, size, body_8bit, smtp_utf8, dsn } => {
                 let (ret, envid) = (dsn.ret.map(str::to_owned), dsn.envid.map(str::to_owned));
-                let sender =
-                    Sender { reverse_path: reverse_path.to_string(), size, body_8bit, smtp_utf8, ret, envid };
+                let sender = Sender { reverse_path: reverse_path.to_string(), size, body_8bit, smtp_utf8, ret, envid };
                 match Transaction::begin(&self.shard, &self.peer, &reverse_path, sender) {
                     Ok(transaction) => {
                         self.transaction = Some(Box::new(transaction));

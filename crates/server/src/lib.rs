@@ -23,6 +23,7 @@ mod load;
 mod memory;
 mod message;
 mod notify;
+mod origin;
 mod peer;
 mod pending;
 mod phase;

@@ -3,11 +3,14 @@
 use mx6_policy::facts::{Iprev, PtrState};
 use mx6_policy::{Client, Gate, PtrMode};
 
+use crate::origin::Ends;
 use crate::pending::Pending;
 
 /// The client of a session and what is known of it whatever it sends.
 pub(crate) struct Peer {
     pub(crate) client: Client,
+    /// Its connection; none when a proxy speaks for itself.
+    pub(crate) ends: Option<Ends>,
     pub(crate) session_id: String,
     pub(crate) helo: String,
     pub(crate) with_esmtp: bool,

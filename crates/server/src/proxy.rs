@@ -6,13 +6,15 @@ use std::net::IpAddr;
 
 use ppp::{v1, v2};
 
+use crate::origin::Ends;
+
 /// What the first octets of a connection are.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ProxyHeader {
     /// Read on.
     Incomplete,
-    /// A whole header of `octets` octets. `source` is absent for LOCAL and UNKNOWN: the proxy speaks for itself.
-    Complete { octets: usize, source: Option<IpAddr> },
+    /// A whole header of `octets` octets. `ends` is absent for LOCAL and UNKNOWN: the proxy speaks for itself.
+    Complete { octets: usize, ends: Option<Ends> },
     /// Not a header, and no further octet will make it one.
     Malformed,
 }
@@ -36,13 +38,19 @@ fn parse_v1(input: &[u8]) -> ProxyHeader {
     let Some(end) = window.windows(2).position(|pair| pair == b"\r\n").map(|at| at + 2) else {
         return if input.len() < V1_OCTETS_MAX { ProxyHeader::Incomplete } else { ProxyHeader::Malformed };
     };
-    let source = match v1::Header::try_from(&input[..end]).map(|header| header.addresses) {
-        Ok(v1::Addresses::Tcp4(addresses)) => Some(IpAddr::V4(addresses.source_address)),
-        Ok(v1::Addresses::Tcp6(addresses)) => Some(IpAddr::V6(addresses.source_address)),
+    let ends = match v1::Header::try_from(&input[..end]).map(|header| header.addresses) {
+        Ok(v1::Addresses::Tcp4(told)) => Some(ends(
+            (told.source_address.into(), told.source_port),
+            (told.destination_address.into(), told.destination_port),
+        )),
+        Ok(v1::Addresses::Tcp6(told)) => Some(ends(
+            (told.source_address.into(), told.source_port),
+            (told.destination_address.into(), told.destination_port),
+        )),
         Ok(v1::Addresses::Unknown) => None,
         Err(_) => return ProxyHeader::Malformed,
     };
-    ProxyHeader::Complete { octets: end, source }
+    ProxyHeader::Complete { octets: end, ends }
 }
 
 fn parse_v2(input: &[u8]) -> ProxyHeader {
@@ -57,18 +65,28 @@ fn parse_v2(input: &[u8]) -> ProxyHeader {
         return ProxyHeader::Incomplete;
     }
     let Ok(header) = v2::Header::try_from(&input[..octets]) else { return ProxyHeader::Malformed };
-    let source = match (header.command, header.addresses) {
+    let ends = match (header.command, header.addresses) {
         (v2::Command::Local, _) => None,
         (v2::Command::Proxy, v2::Addresses::IPv4(_) | v2::Addresses::IPv6(_))
             if header.protocol != v2::Protocol::Stream =>
         {
             return ProxyHeader::Malformed;
         }
-        (v2::Command::Proxy, v2::Addresses::IPv4(addresses)) => Some(IpAddr::V4(addresses.source_address)),
-        (v2::Command::Proxy, v2::Addresses::IPv6(addresses)) => Some(IpAddr::V6(addresses.source_address)),
+        (v2::Command::Proxy, v2::Addresses::IPv4(told)) => Some(ends(
+            (told.source_address.into(), told.source_port),
+            (told.destination_address.into(), told.destination_port),
+        )),
+        (v2::Command::Proxy, v2::Addresses::IPv6(told)) => Some(ends(
+            (told.source_address.into(), told.source_port),
+            (told.destination_address.into(), told.destination_port),
+        )),
         (v2::Command::Proxy, _) => None,
     };
-    ProxyHeader::Complete { octets, source }
+    ProxyHeader::Complete { octets, ends }
+}
+
+fn ends(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Ends {
+    Ends { source: source.into(), destination: Some(destination.into()) }
 }
 
 /// The largest header taken: version 2 with room for its TLVs.
@@ -101,14 +119,27 @@ mod tests {
 
     #[test]
     fn headers() {
-        let complete = |octets, source: Option<&str>| ProxyHeader::Complete {
+        // (octets, source, destination)
+        let complete = |octets, ends: Option<(&str, &str)>| ProxyHeader::Complete {
             octets,
-            source: source.map(|text| text.parse().unwrap()),
+            ends: ends.map(|(source, destination)| Ends {
+                source: source.parse().unwrap(),
+                destination: Some(destination.parse().unwrap()),
+            }),
         };
         let cases: Vec<(Vec<u8>, ProxyHeader)> = vec![
-            (b"PROXY TCP6 2001:db8::1 ::1 1000 25\r\nEHLO".to_vec(), complete(36, Some("2001:db8::1"))),
-            (b"PROXY TCP4 192.0.2.1 127.0.0.1 1000 25\r\n".to_vec(), complete(40, Some("192.0.2.1"))),
-            (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n".to_vec(), complete(37, Some("::ffff:192.0.2.1"))),
+            (
+                b"PROXY TCP6 2001:db8::1 ::1 1000 25\r\nEHLO".to_vec(),
+                complete(36, Some(("[2001:db8::1]:1000", "[::1]:25"))),
+            ),
+            (
+                b"PROXY TCP4 192.0.2.1 127.0.0.1 1000 25\r\n".to_vec(),
+                complete(40, Some(("192.0.2.1:1000", "127.0.0.1:25"))),
+            ),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n".to_vec(),
+                complete(37, Some(("[::ffff:192.0.2.1]:1", "[::1]:2"))),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), complete(15, None)),
             (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(), complete(35, None)),
             (b"PROXY TCP4 2001:db8::1 ::1 1000 25\r\n".to_vec(), ProxyHeader::Malformed),
@@ -117,8 +148,8 @@ mod tests {
             (b"EHLO client.example\r\n".to_vec(), ProxyHeader::Malformed),
             (b"\r\nX".to_vec(), ProxyHeader::Malformed),
             ([b"PROXY ".as_slice(), &[b'x'; 120]].concat(), ProxyHeader::Malformed),
-            (v2(0x21, 0x21, &ipv6_payload(0)), complete(52, Some("2001:db8::7"))),
-            (v2(0x21, 0x21, &ipv6_payload(100)), complete(152, Some("2001:db8::7"))),
+            (v2(0x21, 0x21, &ipv6_payload(0)), complete(52, Some(("[2001:db8::7]:25", "[::1]:25")))),
+            (v2(0x21, 0x21, &ipv6_payload(100)), complete(152, Some(("[2001:db8::7]:25", "[::1]:25")))),
             (v2(0x21, 0x21, &ipv6_payload(2000)), ProxyHeader::Malformed),
             (v2(0x21, 0x22, &ipv6_payload(0)), ProxyHeader::Malformed),
             (v2(0x20, 0x00, &[]), complete(16, None)),

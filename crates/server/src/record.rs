@@ -42,6 +42,8 @@ pub(crate) struct About<'a> {
     pub(crate) domain: &'a str,
     pub(crate) class: Option<RecipientClass>,
     pub(crate) size_octets: Option<u64>,
+    /// What became of it for this recipient, where that may differ from what the client was told.
+    pub(crate) own_outcome: Option<&'a Outcome>,
 }
 
 /// What was known by then.
@@ -85,7 +87,7 @@ pub(crate) fn write_early(
 ) {
     let verdict = Verdict::Defer(reply.clone());
     let decided = Decided { stage, rule, verdict: Some(&verdict), would: None, delivered: None };
-    let about = About { mail_from, rcpt_to: "", domain: "", class: None, size_octets: None };
+    let about = About { mail_from, rcpt_to: "", domain: "", class: None, size_octets: None, own_outcome: None };
     let known = Known::default();
     let decision = decision(speaker, &about, &known, &decided, Durations::default());
     recorder.record(&Decision { unrecorded: (unrecorded > 0).then_some(unrecorded), ..decision });
@@ -121,7 +123,7 @@ fn decision<'a>(
         verdict,
         reply: reply.map_or(Shown(&""), |reply| Shown(reply)),
         would: decided.would.map(|reply| Shown(reply)),
-        delivery: decided.delivered.map(delivery_record),
+        delivery: decided.delivered.map(|delivered| delivery_record(delivered, about.own_outcome)),
         size_octets: about.size_octets,
         iprev: known.iprev.map(iprev_record),
         spf: known.spf.map(spf_record),
@@ -157,9 +159,13 @@ fn tls_record(tls: &PeerTls) -> TlsRecord<'_> {
     TlsRecord { version: tls.version, cipher: &tls.cipher, connector: tls.connector.as_deref() }
 }
 
-fn delivery_record<'a>((outcome, route): (&Outcome, &'a Route)) -> DeliveryRecord<'a> {
+fn delivery_record<'a>(
+    (outcome, route): (&'a Outcome, &'a Route),
+    own_outcome: Option<&'a Outcome>,
+) -> DeliveryRecord<'a> {
     DeliveryRecord {
-        outcome: outcome.word(),
+        outcome: own_outcome.unwrap_or(outcome).word(),
+        reply: own_outcome.map(|own| Shown(own.reply())),
         next_hop: route.next_hop.as_deref(),
         stage: route.stage.word(),
         connection: route.connection.map(Reuse::word),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mx6_delivery::Target;
+use mx6_delivery::{Ledger, Target};
 use mx6_dkim::Kernels;
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{Caches, DnsConfig, DnsError};
@@ -202,6 +202,7 @@ impl Prepared {
 
         let dns_caches = Caches::new(&config.cache_octets.dns());
         let auth_caches = MessageAuthCaches::new(&config.cache_octets.message_auth());
+        let ledger: Arc<Ledger> = Arc::default();
         let breaker = Breaker::new(&config);
         // The key of the hash is drawn here, for this process alone.
         let limit_table = Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new()));
@@ -229,6 +230,7 @@ impl Prepared {
                     dns_caches: dns_caches.clone(),
                     auth_caches: auth_caches.clone(),
                     limits: Arc::clone(&limit_table),
+                    ledger: Arc::clone(&ledger),
                     listeners,
                     breaker: breaker.clone(),
                     counters,

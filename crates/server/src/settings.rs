@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use mx6_delivery::{Delivery, DeliveryConfig, Offers};
+use mx6_delivery::{Delivery, DeliveryConfig, Ledger, Offers};
 use mx6_smtp::{SessionConfig, StartTls};
 
 use crate::config::{Config, EarlyTalker};
@@ -51,13 +51,23 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// For a shard; `delivery` is what served the settings before, if they had the same next hops.
-    pub(crate) fn new(snapshot: &Snapshot, delivery: Option<Delivery>) -> Settings {
+    /// For a shard; `before` are the settings until now, whose next hops stay if they are the same.
+    pub(crate) fn new(snapshot: &Snapshot, before: Option<&Settings>, ledger: &Arc<Ledger>) -> Settings {
         let config = Arc::clone(&snapshot.config);
-        let delivery = delivery.unwrap_or_else(|| Delivery::new(&config.target, DeliveryConfig::new(&config.hostname)));
+        let delivery = before.filter(|before| before.delivers_as(&config)).map(|before| before.delivery.clone());
+        let delivery = delivery.unwrap_or_else(|| {
+            let next_hop_client = config.next_hop_client;
+            let delivery_config = DeliveryConfig { next_hop_client, ..DeliveryConfig::new(&config.hostname) };
+            Delivery::with_ledger(&config.target, delivery_config, Arc::clone(ledger))
+        });
         let offers_generation = Cell::new(delivery.offers_generation());
         let session_config = RefCell::new(Arc::new(session_config(&config, &snapshot.tls, delivery.offers())));
         Settings { config, tls: snapshot.tls.clone(), delivery, session_config, offers_generation }
+    }
+
+    /// Whether mail goes where `config` wants it, and in the same way.
+    pub(crate) fn delivers_as(&self, config: &Config) -> bool {
+        self.config.target == config.target && self.config.next_hop_client == config.next_hop_client
     }
 
     /// What a new session offers: made anew as soon as a next hop has said that it takes something else than before.

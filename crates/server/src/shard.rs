@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use mx6_delivery::Ledger;
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
@@ -36,6 +37,8 @@ pub(crate) struct ShardParts {
     pub(crate) dns_caches: Caches,
     pub(crate) auth_caches: MessageAuthCaches,
     pub(crate) limits: Arc<LimitTable>,
+    /// Shared by all shards: a client may try again on any.
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) listeners: Vec<(Listener, ListenerKind)>,
     pub(crate) breaker: Breaker,
     pub(crate) counters: Counters,
@@ -52,6 +55,8 @@ pub(crate) struct ShardParts {
 pub(crate) struct Shard {
     pub(crate) index: usize,
     pub(crate) auth: MessageAuth,
+    /// Shared by all shards: a client may try again on any.
+    ledger: Arc<Ledger>,
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
     pub(crate) limits: Limits,
@@ -124,7 +129,8 @@ impl Shard {
             phases: Phases::default(),
             buffers: Buffers::default(),
             stop: parts.stop,
-            settings: RefCell::new(Rc::new(Settings::new(&snapshot, None))),
+            settings: RefCell::new(Rc::new(Settings::new(&snapshot, None, &parts.ledger))),
+            ledger: parts.ledger,
             open: Cell::new(0),
             accepting: Cell::new(listeners.len()),
             delivering: Cell::new(0),
@@ -132,9 +138,7 @@ impl Shard {
             sessions: Cell::new(0),
             process_id: parts.process_id,
         });
-        // The first sessions should be offered what the next hops take. One that does not answer is not waited for.
-        let delivery = shard.settings().delivery.clone();
-        let has_looked = mx6_runtime::timeout(limits::NEXT_HOP_FIRST_LOOK, delivery.probe()).await.is_some();
+        let has_looked = first_look(&shard.settings()).await;
         mx6_runtime::spawn("next-hop offers", Rc::clone(&shard).follow_next_hops(has_looked));
         mx6_runtime::spawn("settings", Rc::clone(&shard).follow_snapshots(snapshots));
         let handles: Vec<ListenerHandle> = listeners.iter().map(|(listener, _)| listener.handle()).collect();
@@ -220,11 +224,13 @@ impl Shard {
         loop {
             let snapshot = snapshots.next().await;
             let old = self.settings();
-            let same = old.config.target == snapshot.config.target;
-            let settings = Rc::new(Settings::new(&snapshot, same.then(|| old.delivery.clone())));
-            *self.settings.borrow_mut() = Rc::clone(&settings);
-            if !same {
-                settings.delivery.probe().await;
+            let settings = Rc::new(Settings::new(&snapshot, Some(&old), &self.ledger));
+            let is_same = old.delivers_as(&settings.config);
+            if !is_same {
+                first_look(&settings).await;
+            }
+            *self.settings.borrow_mut() = settings;
+            if !is_same {
                 old.delivery.quit().await;
             }
         }
@@ -240,6 +246,11 @@ impl Shard {
             has_looked = true;
         }
     }
+}
+
+/// The first sessions should be offered what the next hops take. One that does not answer is not waited for; then this is false.
+async fn first_look(settings: &Settings) -> bool {
+    mx6_runtime::timeout(limits::NEXT_HOP_FIRST_LOOK, settings.delivery.probe()).await.is_some()
 }
 
 fn lookups(parts: &ShardParts, config: &Config) -> Result<(MessageAuth, Dns), Box<dyn std::error::Error>> {

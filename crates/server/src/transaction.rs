@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use mx6_delivery::Sender;
+use mx6_delivery::{NextHopClient, Sender};
 use mx6_message_auth::ReceivedParts;
 use mx6_policy::facts::{Facts, MethodResult, Spf};
 use mx6_policy::{EndOfData, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage};
@@ -16,6 +16,7 @@ use crate::admission;
 use crate::evaluation::unix_s;
 use crate::limits;
 use crate::message::{LOCAL_ERROR, Message, Objection};
+use crate::origin;
 use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::record::{self, About, Decided, Known, Speaker};
@@ -64,9 +65,7 @@ impl Transaction {
         Message::reserve(shard).map_err(Verdict::Defer)?;
         let identity = match reverse_path {
             ReversePath::Null => None,
-            ReversePath::Mailbox(mailbox) => {
-                Some((mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned()))
-            }
+            ReversePath::Mailbox(mailbox) => Some((mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned())),
         };
         admission::mail(shard, peer, &sender.reverse_path)?;
         let spf = start_spf(shard, peer, identity);
@@ -102,7 +101,8 @@ impl Transaction {
                     Decided { stage: Stage::Rcpt, rule, verdict: Some(&verdict), would: None, delivered: None };
                 let mail_from = &self.reverse_path;
                 let domain = domain.as_deref().unwrap_or_default();
-                let about = About { mail_from, rcpt_to: &path, domain, class: None, size_octets: None };
+                let about =
+                    About { mail_from, rcpt_to: &path, domain, class: None, size_octets: None, own_outcome: None };
                 self.record(peer, &about, None, decided, Durations::default());
                 Answer::Verdict(verdict)
             }
@@ -142,8 +142,12 @@ impl Transaction {
         Ok((class, would))
     }
 
-    async fn relay_recipient(&mut self, peer: &Peer, mut recipient: Recipient, dsn: &RcptDsn<'_>) -> Answer {
+    async fn relay_recipient(&mut self, peer: &mut Peer, mut recipient: Recipient, dsn: &RcptDsn<'_>) -> Answer {
         let started_ms = mx6_runtime::now_ms();
+        let told_by = self.settings.config.next_hop_client;
+        if told_by != NextHopClient::None && self.recipients.is_empty() {
+            self.delivery.introduce(origin::of(peer, told_by).await);
+        }
         let waits = self.shard.load.next_hop_wait();
         let outcome = self.delivery.rcpt(&recipient.forward_path, dsn.notify, dsn.orcpt).await;
         drop(waits);
@@ -342,7 +346,7 @@ impl Transaction {
         durations: Durations,
     ) {
         let at_end = objection(ruling);
-        for recipient in &self.recipients {
+        for (number, recipient) in self.recipients.iter().enumerate() {
             // On trial the first rule that objected gives the name.
             let would = recipient.would.as_ref().or(at_end.as_ref());
             let rule = match outcome {
@@ -357,7 +361,8 @@ impl Transaction {
                 would: would.map(|(_, reply)| reply),
                 delivered: outcome.map(|outcome| (outcome, self.delivery.route())),
             };
-            let about = About { size_octets: Some(octets), ..self.about(recipient) };
+            let own_outcome = outcome.and_then(|_| self.delivery.recipient_outcome(number));
+            let about = About { size_octets: Some(octets), own_outcome, ..self.about(recipient) };
             self.record(peer, &about, facts, decided, Durations { rcpt: recipient.relay_ms, ..durations });
         }
     }
@@ -369,6 +374,7 @@ impl Transaction {
             domain: &recipient.domain,
             class: Some(recipient.class),
             size_octets: None,
+            own_outcome: None,
         }
     }
 

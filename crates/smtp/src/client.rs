@@ -5,6 +5,7 @@
 //! connection, and its text reaches a client only through [`pass_on`] and [`Reply::write_to`].
 
 mod extensions;
+mod origin;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -14,6 +15,7 @@ use core::fmt;
 use memchr::memchr;
 
 pub use extensions::{Attributes, Extensions};
+pub use origin::{Origin, OriginName, origin_commands, write_proxy_header};
 
 use crate::{EnhancedCode, Reply};
 
@@ -157,6 +159,11 @@ const VALUE_OCTETS_MAX: usize = 500;
 /// Appends `EHLO hostname`.
 pub fn write_ehlo(out: &mut Vec<u8>, hostname: &str) {
     write_parts(out, &["EHLO ", hostname, "\r\n"]);
+}
+
+/// Appends `LHLO hostname` (RFC 2033 §4.1).
+pub fn write_lhlo(out: &mut Vec<u8>, hostname: &str) {
+    write_parts(out, &["LHLO ", hostname, "\r\n"]);
 }
 
 /// What MAIL says.

@@ -1,7 +1,7 @@
 //! The decision record: one JSON object per recipient, one line each. It borrows what it says: it lives only until it is written to the
 //! shard's ring.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
@@ -86,6 +86,12 @@ impl Serialize for Shown<'_> {
     }
 }
 
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// TLS in a record.
 #[derive(Debug, Clone, Serialize)]
 pub struct TlsRecord<'a> {
@@ -103,10 +109,13 @@ pub struct TlsRecord<'a> {
 pub struct DeliveryRecord<'a> {
     /// `accepted`, `refused` or `unknown`.
     pub outcome: &'static str,
+    /// The next hop's reply for this recipient, where it gave one to each (LMTP); the client may have heard another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Shown<'a>>,
     /// The next hop as configured; absent for a Maildir and `discard:`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<&'a str>,
-    /// How far it came: `connect`, `greeting`, `ehlo`, `mail`, `rcpt`, `data`, `body` or `end-of-data`.
+    /// How far it came: `connect`, `greeting`, `ehlo`, `xclient`, `mail`, `rcpt`, `data`, `body` or `end-of-data`.
     pub stage: &'static str,
     /// `fresh` or `pooled`.
     #[serde(skip_serializing_if = "Option::is_none")]

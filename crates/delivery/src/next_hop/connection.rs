@@ -1,19 +1,17 @@
-//! One connection to a next hop: greeting and EHLO, commands out, replies in.
+//! One connection to a next hop: commands out, replies in.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use mx6_runtime::{Deadline, Stream, deadline, now_ms};
 use mx6_smtp::Reply;
-use mx6_smtp::client::{Extensions, QUIT, RSET, ReplyReader, names_host, write_ehlo};
+use mx6_smtp::client::{Extensions, QUIT, RSET, ReplyReader};
 
 use super::fault::Fault;
-use crate::{DeliveryConfig, Stage};
 
-/// A connection over which EHLO was said.
+/// A connection. [`super::opening`] makes it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Stream,
@@ -33,17 +31,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects, waits for the greeting and says EHLO.
-    pub(crate) async fn open(
-        address: SocketAddr,
-        slot: Slot,
-        config: &DeliveryConfig,
-        until: Deadline,
-        stage: &mut Stage,
-    ) -> Result<Connection, Fault> {
-        *stage = Stage::Connect;
-        let stream = Stream::connect(address, until.remaining().min(config.connect_timeout)).await?;
-        let mut connection = Connection {
+    /// A connection over which nothing was said yet.
+    pub(crate) fn new(stream: Stream, slot: Slot) -> Connection {
+        Connection {
             stream,
             reader: ReplyReader::new(),
             input: vec![0; INPUT_OCTETS].into(),
@@ -53,19 +43,7 @@ impl Connection {
             messages: 0,
             idle_since_ms: 0,
             _slot: slot,
-        };
-        *stage = Stage::Greeting;
-        let greeting = connection.reply(Deadline::after(config.greeting_timeout).earlier(until)).await?;
-        not_ourselves(&greeting, 220, config)?;
-        *stage = Stage::Ehlo;
-        let until = Deadline::after(config.greeting_timeout).earlier(until);
-        let mut command = Vec::new();
-        write_ehlo(&mut command, &config.hostname);
-        connection.send(&[&command], until).await?;
-        let reply = connection.reply(until).await?;
-        not_ourselves(&reply, 250, config)?;
-        connection.extensions = Extensions::parse(&reply);
-        if connection.is_quiet() { Ok(connection) } else { Err(Fault::Stray) }
+        }
     }
 
     /// Writes all slices. After an error the connection is good for [`Connection::early_reply`] only.
@@ -189,16 +167,6 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
-    }
-}
-
-fn not_ourselves(reply: &Reply, code: u16, config: &DeliveryConfig) -> Result<(), Fault> {
-    if reply.code != code {
-        Err(Fault::Refused)
-    } else if names_host(reply, &config.hostname) {
-        Err(Fault::Loop)
-    } else {
-        Ok(())
     }
 }
 

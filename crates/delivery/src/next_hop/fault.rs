@@ -28,6 +28,12 @@ pub(crate) enum Fault {
     Loop,
     /// Its name has no address (the operator's fault, or the resolver's).
     NoAddress,
+    /// It was told who the client is, and refuses that client. No failure of its.
+    ClientRefused(Reply),
+    /// It does not let us tell who the client is (the operator's fault).
+    NoXclient,
+    /// The PROXY header or XCLIENT is wanted, and who the client is was not said (ours).
+    NoOrigin,
     /// It does not offer SMTPUTF8, which the mail transaction needs. No failure of its.
     NoSmtpUtf8,
     /// We have as many connections to it as we may (our limit).
@@ -52,6 +58,9 @@ impl Fault {
             Fault::Closing(_) => "421",
             Fault::Loop => "loop: the next hop bears our own name",
             Fault::NoAddress => "no address",
+            Fault::ClientRefused(_) => "client refused",
+            Fault::NoXclient => "XCLIENT is not offered",
+            Fault::NoOrigin => "the client is not known",
             Fault::NoSmtpUtf8 => "SMTPUTF8 is not offered",
             Fault::Busy => "too many connections",
         }

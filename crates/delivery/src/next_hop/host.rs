@@ -12,6 +12,7 @@ use mx6_smtp::client::Extensions;
 use super::connection::{Connection, Slot};
 use super::fault::Fault;
 use super::health::{Health, millis};
+use super::opening::{Endpoint, Opening};
 use crate::{DeliveryConfig, NextHop, Stage};
 
 /// A next hop and what is known of it.
@@ -40,7 +41,7 @@ struct Offered {
 
 #[derive(Debug, Default)]
 struct Addresses {
-    known: Arc<[SocketAddr]>,
+    known: Arc<[Endpoint]>,
     believed_until_ms: u64,
 }
 
@@ -60,22 +61,24 @@ impl Host {
     /// A new connection, over which EHLO was said. A failure counts against the host; a success says nothing yet of its health.
     pub(crate) async fn connect(
         &self,
-        config: &DeliveryConfig,
+        opening: Opening<'_>,
         until: Deadline,
         stage: &mut Stage,
     ) -> Result<Connection, Fault> {
+        let config = opening.config;
         *stage = Stage::Connect;
         let mut fault = Fault::NoAddress;
         let addresses = self.addresses(config, until).await;
-        for (index, address) in addresses.iter().enumerate() {
+        for (index, endpoint) in addresses.iter().enumerate() {
             let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let share = Deadline::after(until.remaining() / left).earlier(until);
             let slot = Slot::take(&self.open, config.connections_max).ok_or(Fault::Busy)?;
-            match Connection::open(*address, slot, config, share, stage).await {
+            match opening.connect(endpoint, slot, share, stage).await {
                 Ok(connection) => {
                     self.learn(Some(connection.extensions));
                     return Ok(connection);
                 }
+                Err(refused @ Fault::ClientRefused(_)) => return Err(refused),
                 Err(next) => fault = next,
             }
         }
@@ -135,10 +138,13 @@ impl Host {
         self.open.get()
     }
 
-    async fn addresses(&self, config: &DeliveryConfig, until: Deadline) -> Arc<[SocketAddr]> {
+    async fn addresses(&self, config: &DeliveryConfig, until: Deadline) -> Arc<[Endpoint]> {
+        if let Some(path) = self.next_hop.socket() {
+            return Arc::new([Endpoint::Unix(path.clone())]);
+        }
         let port = self.next_hop.port();
         if let Some(address) = self.next_hop.address() {
-            return Arc::new([SocketAddr::new(address, port)]);
+            return Arc::new([Endpoint::Tcp(SocketAddr::new(address, port))]);
         }
         let now = now_ms();
         {
@@ -154,7 +160,7 @@ impl Host {
             && !found.is_empty()
         {
             let believed_until_ms = now_ms().saturating_add(millis(config.addresses_timeout));
-            let known = found.into_iter().take(ADDRESSES_MAX).collect();
+            let known = found.into_iter().take(ADDRESSES_MAX).map(Endpoint::Tcp).collect();
             *self.addresses.borrow_mut() = Addresses { known, believed_until_ms };
         }
         self.addresses.borrow().known.clone()

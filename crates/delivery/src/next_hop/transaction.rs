@@ -8,11 +8,12 @@
 //! outcome is unknown, and nobody is tried.
 
 mod establish;
+mod lmtp;
 
 use std::rc::Rc;
 
 use mx6_runtime::Deadline;
-use mx6_smtp::client::{RcptTo, is_sendable_path, is_sendable_value, pass_on, write_rcpt};
+use mx6_smtp::client::{Origin, RcptTo, is_sendable_path, is_sendable_value, pass_on, write_rcpt};
 use mx6_smtp::{EnhancedCode, Outcome, Reply};
 
 use establish::{Opened, exchange};
@@ -20,16 +21,19 @@ use establish::{Opened, exchange};
 use super::connection::Connection;
 use super::fault::Fault;
 use super::health::Trial;
+use super::opening::Protocol;
 use super::transmit::{Sent, transmit};
 use super::{NextHops, count};
 use crate::storage::storage_reply;
-use crate::{Message, Reuse, Route, Sender, Stage};
+use crate::{Message, NextHopClient, Reuse, Route, Sender, Stage};
 
-/// A mail transaction with the SMTP next hops.
+/// A mail transaction with the next hops.
 #[derive(Debug)]
 pub(crate) struct SmtpTransaction {
     next_hops: Rc<NextHops>,
     sender: Sender,
+    /// Who the client is, where the next hop is to learn it.
+    origin: Option<Box<Origin>>,
     /// The recipients that were answered with 250.
     accepted: Vec<Recipient>,
     /// The connection on which all of `accepted` are accepted.
@@ -40,6 +44,10 @@ pub(crate) struct SmtpTransaction {
     is_doomed: bool,
     /// How often a connection was left for its refusals, and recipients were said again for it.
     retirements: u32,
+    /// A recipient that takes no other beside it ([`crate::ledger`]).
+    is_alone: bool,
+    /// What became of the message for each recipient, where a next hop told them apart.
+    outcomes: Vec<Outcome>,
     pub(crate) route: Route,
 }
 
@@ -87,12 +95,22 @@ impl SmtpTransaction {
         SmtpTransaction {
             next_hops,
             sender,
+            origin: None,
             accepted: Vec::new(),
             link: None,
             refusal: None,
             is_doomed: false,
             retirements: 0,
+            is_alone: false,
+            outcomes: Vec::new(),
             route,
+        }
+    }
+
+    /// Who the client is; kept only where the next hop is to learn it.
+    pub(crate) fn introduce(&mut self, origin: Origin) {
+        if self.next_hops.config.next_hop_client != NextHopClient::None {
+            self.origin = Some(Box::new(origin));
         }
     }
 
@@ -101,8 +119,12 @@ impl SmtpTransaction {
         if let Some(reply) = &self.refusal {
             return Outcome::Refused(reply.clone());
         }
-        if let Err(reply) = self.sendable(rcpt) {
+        if let Err(reply) = self.sendable(rcpt).and_then(|()| self.is_taken_with_others(rcpt)) {
             return Outcome::Refused(reply);
+        }
+        if self.next_hops.config.next_hop_client.has_own_connections() && self.origin.is_none() {
+            self.fault(&Fault::NoOrigin);
+            return Outcome::Refused(UNAVAILABLE);
         }
         let until = Deadline::after(self.next_hops.config.recipient_timeout);
         self.retire_worn();
@@ -124,6 +146,9 @@ impl SmtpTransaction {
                 self.release();
                 self.refuse(UNAVAILABLE)
             }
+            Err(Fault::ClientRefused(reply)) if self.accepted.is_empty() && !reply.is_transient() => {
+                self.refuse(pass_on(reply))
+            }
             Ok(Opened::MailFailed | Opened::Ready(None)) | Err(_) => self.refuse(UNAVAILABLE),
         }
     }
@@ -141,6 +166,13 @@ impl SmtpTransaction {
             self.release();
             return Outcome::Refused(if self.is_doomed { UNAVAILABLE } else { NO_RECIPIENTS });
         }
+        match self.next_hops.protocol {
+            Protocol::Smtp => self.deliver_to_accepted(message, until).await,
+            Protocol::Lmtp => self.deliver_to_each(message, until).await,
+        }
+    }
+
+    async fn deliver_to_accepted(&mut self, message: &Message, until: Deadline) -> Outcome {
         // The hosts for which no new connection has died under this message.
         let mut hosts = self.next_hops.all();
         let (mut is_new, mut is_second) = (false, false);
@@ -157,7 +189,9 @@ impl SmtpTransaction {
             let others = hosts.iter().any(|host| *host != link.host);
             let data_until = Deadline::after(config.command_timeout).earlier(self.step_until(others, until));
             let connection = &mut link.connection;
-            let sent = transmit(connection, message, config, (data_until, until), &mut self.route.stage).await;
+            let replies = if self.next_hops.protocol == Protocol::Lmtp { self.accepted.len() } else { 1 };
+            let untils = (data_until, until);
+            let sent = transmit(connection, message, config, replies, untils, &mut self.route.stage).await;
             let Sent::Dead(fault) = sent else { return self.finish(link, sent) };
             self.fault(&fault);
             self.blame(link.host);
@@ -264,6 +298,16 @@ impl SmtpTransaction {
                 self.succeeded(&mut link, Stage::EndOfData);
                 self.put_back(link.host, link.connection);
                 if reply.is_positive() { Outcome::Accepted(pass_on(reply)) } else { Outcome::Refused(pass_on(reply)) }
+            }
+            Sent::Each(replies, None) => {
+                self.succeeded(&mut link, Stage::EndOfData);
+                self.put_back(link.host, link.connection);
+                self.tell_each(replies)
+            }
+            Sent::Each(replies, Some(fault)) => {
+                self.fault(&fault);
+                self.blame(link.host);
+                self.tell_each(replies)
             }
             Sent::NoData(reply) => {
                 self.succeeded(&mut link, Stage::Data);

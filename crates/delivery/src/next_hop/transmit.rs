@@ -22,6 +22,8 @@ use crate::{DeliveryConfig, Message, Stage};
 pub(crate) enum Sent {
     /// The next hop's reply to the message. The connection is as good as before.
     Answered(Reply),
+    /// The replies to the message of an LMTP next hop, one for each of several recipients; as many as came. The fault is why no more did.
+    Each(Vec<Reply>, Option<Fault>),
     /// DATA was refused; the mail transaction is still open.
     NoData(Reply),
     /// It was refused before it was sent, or while the last of it was: for certain. The connection is of no more use.
@@ -34,11 +36,13 @@ pub(crate) enum Sent {
     Unreadable(io::Error),
 }
 
-/// Sends a message over a connection on which MAIL and RCPT were accepted. The reply to DATA is waited for until the first deadline.
+/// Sends a message over a connection on which MAIL and RCPT were accepted, and takes so many `replies` to it. The reply to DATA is waited
+/// for until the first deadline.
 pub(crate) async fn transmit(
     connection: &mut Connection,
     message: &Message,
     config: &DeliveryConfig,
+    replies: usize,
     (data_until, until): (Deadline, Deadline),
     stage: &mut Stage,
 ) -> Sent {
@@ -56,10 +60,29 @@ pub(crate) async fn transmit(
     }
     match connection.reply(until).await {
         Ok(reply) if reply.code / 100 == 3 => Sent::Unknown(Fault::Unexpected),
+        Ok(reply) if replies > 1 => each(connection, reply, replies, until).await,
         Ok(reply) => Sent::Answered(reply),
         Err(Fault::Closing(reply)) => Sent::Refused(reply),
         Err(fault) => Sent::Unknown(fault),
     }
+}
+
+/// The replies after the first. A 421 is a reply to its recipient, and the end.
+async fn each(connection: &mut Connection, first: Reply, replies: usize, until: Deadline) -> Sent {
+    let mut told = Vec::with_capacity(replies);
+    told.push(first);
+    while told.len() < replies {
+        match connection.reply(until).await {
+            Ok(reply) if reply.code / 100 == 3 => return Sent::Each(told, Some(Fault::Unexpected)),
+            Ok(reply) => told.push(reply),
+            Err(Fault::Closing(reply)) => {
+                told.push(reply.clone());
+                return Sent::Each(told, Some(Fault::Closing(reply)));
+            }
+            Err(fault) => return Sent::Each(told, Some(fault)),
+        }
+    }
+    Sent::Each(told, None)
 }
 
 async fn ask_for_data(connection: &mut Connection, until: Deadline) -> Result<Reply, Fault> {

@@ -176,6 +176,32 @@ fn a_slow_host_is_asked_again_when_the_others_are_down() {
     hops.into_iter().for_each(|hop| drop(hop.join()));
 }
 
+/// Nobody answers the SYN: the backlog of the first host is full.
+#[test]
+fn a_host_that_does_not_answer_the_connect_holds_up_few() {
+    let full = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let first = full.local_addr().unwrap().as_socket().unwrap();
+    let waiting: Vec<_> =
+        std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&first, Duration::from_millis(200)).ok()).collect();
+    assert!(!waiting.is_empty());
+    let second = Hop::start(&[TWO]);
+    let addrs = [first, second.addr];
+    run_local(async move || {
+        let connect_timeout = Duration::from_millis(100);
+        let delivery = Delivery::new(&target(&addrs), DeliveryConfig { connect_timeout, ..patient() });
+        let script = [&[("rcpt a@x", TO_A), ("fault", "timed out"), ("deliver", QUEUED)], SECOND_MESSAGE].concat();
+        client(&delivery, "SYN", &script).await;
+        assert_eq!(delivery.counters().connections_failed, 1);
+        delivery.quit().await;
+        let alone = Delivery::new(&target(&addrs[..1]), DeliveryConfig { connect_timeout, ..patient() });
+        client(&alone, "SYN", &[("rcpt a@x", UNAVAILABLE), ("fault", "timed out")]).await;
+    })
+    .unwrap();
+    second.join();
+}
+
 /// How long each of so many recipients at once took, and over which host.
 async fn at_once(delivery: &Delivery, times: usize) -> Vec<(Duration, String)> {
     let begin = Instant::now();

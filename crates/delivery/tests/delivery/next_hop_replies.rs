@@ -165,6 +165,16 @@ fn refusals_are_passed_on() {
             ],
         ),
         (
+            "DATA refused for good",
+            &[&["@", "@to a@x", "< DATA", "> 554 5.5.1 no", "< RSET", "> 250 ok", "<end"]],
+            &[("rcpt a@x", TO_A), ("deliver", "refused 554 5.5.1 no"), ("sleep 50", "")],
+        ),
+        (
+            "the message deferred",
+            &[&["@", "@to a@x", "@data", "<message", "> 451-4.7.1 not", "> 451 4.7.1 now", "<end"]],
+            &[("rcpt a@x", TO_A), ("deliver", "refused 451 4.7.1 not / now")],
+        ),
+        (
             "the message refused",
             &[&["@", "@to a@x", "@data", "<message", "> 554 5.7.1 spam", "<end"]],
             &[("rcpt a@x", TO_A), ("deliver", "refused 554 5.7.1 spam")],
@@ -207,6 +217,20 @@ fn a_next_hop_that_cannot_be_used() {
         ),
         ("EHLO 502", &[&["> 220 hop", "< EHLO mx.example", "> 502 what", "<end"]], at_once),
         ("more than was asked for", &[&["> 220 hop", "< EHLO mx.example", "> 250 hop", "> 250 hop", "<end"]], at_once),
+        ("a greeting that comes too slowly", &[&[">drip 220 hop.example is a very slow speaker", "<end"]], at_once),
+        ("a greeting without end", &[&["flood"]], at_once),
+        ("EHLO without end", &[&["> 220 hop", "< EHLO mx.example", "flood"]], at_once),
+        (
+            "RCPT without end",
+            &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "> 250 ok", "flood"]],
+            at_once,
+        ),
+        (
+            "RCPT garbage",
+            &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "> 250 ok", "> OK", "<end"]],
+            at_once,
+        ),
+        ("MAIL garbage", &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "> OK", "<end"]], at_once),
         ("EHLO unanswered", &[&["> 220 hop", "< EHLO mx.example", "<end"]], at_once),
         ("MAIL unanswered", &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "<end"]], at_once),
         ("MAIL closed", &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "close"]], at_once),
@@ -406,6 +430,16 @@ fn past_the_deadline_before_the_terminator_it_is_not_taken_over() {
             "no answer to DATA",
             &[&["@", "@to a@x", "< DATA", "<end"]],
             &[("rcpt a@x", TO_A), ("deliver 200", UNAVAILABLE)],
+        ),
+        (
+            "garbage at DATA",
+            &[&["@", "@to a@x", "< DATA", "> OK", "<end"], &["@", "@to a@x", "< DATA", "> OK", "<end"]],
+            &[("rcpt a@x", TO_A), ("deliver", UNAVAILABLE)],
+        ),
+        (
+            "the message is read octet by octet",
+            &[&["@", "@to a@x", "@data", "<drip 400", "close"], &["@", "@to a@x", "@data", "<drip 400", "close"]],
+            &[("rcpt a@x", TO_A), ("deliver-large 10000", UNAVAILABLE), ("fault", "timed out")],
         ),
         (
             "the message is not read",

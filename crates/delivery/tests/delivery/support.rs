@@ -2,8 +2,9 @@
 //!
 //! Steps of a connection: `> text` says a line; `>+ text` says it without its end; `< line` hears exactly that line; `<message` hears a message up
 //! to its end and keeps it; `<octets N` hears so many; `silent MS` checks that nothing comes for so long; `sleep MS`; `close`; `reset`; `<end` hears the end
-//! of the connection or QUIT; `<quit` hears QUIT. `@` stands for a greeting and EHLO with PIPELINING, `@plain` for one
-//! without extensions, `@to A B` for MAIL and RCPTs in one group, all accepted, `@data` for DATA and 354, `@message` for these and the message.
+//! of the connection or QUIT; `<quit` hears QUIT; `<hex H` hears exactly those octets; `<drip N` hears so many, one each 10 ms; `>drip text` says a
+//! line in the same way; `flood` says lines of one reply without end. `@` stands for a greeting and EHLO with PIPELINING, `@plain` for one
+//! without extensions, `@lmtp` for the first over LMTP, `@to A B` for MAIL and RCPTs in one group, all accepted, `@data` for DATA and 354, `@message` for these and the message.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use mx6_delivery::{Body, Delivery, DeliveryConfig, Message, Sender, Target, Transaction};
 use mx6_runtime::{Deadline, run_local, sleep};
 use mx6_smtp::Outcome;
+use mx6_smtp::client::{Origin, OriginName};
 
 /// A scripted next hop; it takes as many connections as there are scripts and then listens no more.
 pub(crate) struct Hop {
@@ -54,6 +56,9 @@ fn expand(script: &[&str]) -> Vec<String> {
             ["> 220 hop.example ESMTP", "< EHLO mx.example", "> 250-hop.example", "> 250-PIPELINING", "> 250 8BITMIME"];
         match step.split_once(' ').unwrap_or((step, "")) {
             ("@", _) => add(&hello),
+            ("@lmtp", _) => {
+                add(&hello.map(|step| step.replace("EHLO", "LHLO")).each_ref().map(String::as_str));
+            }
             ("@plain", _) => add(&["> 220 hop.example", "< EHLO mx.example", "> 250 hop.example"]),
             ("@data", _) => add(&["< DATA", "> 354 go"]),
             ("@message", _) => add(&["< DATA", "> 354 go", "<message", "> 250 2.0.0 queued"]),
@@ -87,6 +92,26 @@ fn play(stream: TcpStream, script: &[String]) -> Vec<Vec<u8>> {
             }
             "<message" => messages.push(message(&mut input)),
             "<octets" => input.read_exact(&mut vec![0; rest.parse().unwrap()]).unwrap(),
+            "<hex" => {
+                let expected = unhex(rest);
+                let mut heard = vec![0; expected.len()];
+                input.read_exact(&mut heard).unwrap();
+                assert_eq!(heard, expected, "in {script:?}");
+            }
+            "<drip" => {
+                for _ in 0..rest.parse().unwrap() {
+                    std::thread::sleep(DRIP);
+                    input.read_exact(&mut [0]).unwrap();
+                }
+            }
+            ">drip" => {
+                // It may have been left alone before the end.
+                for octet in rest.bytes().chain(*b"\r\n") {
+                    std::thread::sleep(DRIP);
+                    let _ = out.write_all(&[octet]);
+                }
+            }
+            "flood" => while out.write_all(&b"250-and\r\n".repeat(100)).is_ok() {},
             "<end" => end(&mut input, &mut out),
             "silent" => silent(&mut input, rest.parse().unwrap()),
             "sleep" => std::thread::sleep(Duration::from_millis(rest.parse().unwrap())),
@@ -99,6 +124,12 @@ fn play(stream: TcpStream, script: &[String]) -> Vec<Vec<u8>> {
         }
     }
     messages
+}
+
+const DRIP: Duration = Duration::from_millis(10);
+
+fn unhex(text: &str) -> Vec<u8> {
+    text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 fn line(input: &mut BufReader<TcpStream>) -> String {
@@ -149,12 +180,28 @@ pub(crate) fn config() -> DeliveryConfig {
 }
 
 pub(crate) fn target(addrs: &[SocketAddr]) -> Target {
-    let values: Vec<String> = addrs.iter().map(|addr| format!("smtp://{addr}")).collect();
+    target_over("smtp", addrs)
+}
+
+pub(crate) fn target_over(scheme: &str, addrs: &[SocketAddr]) -> Target {
+    let values: Vec<String> = addrs.iter().map(|addr| format!("{scheme}://{addr}")).collect();
     Target::parse_all(&values).unwrap()
 }
 
 pub(crate) fn sender() -> Sender {
     Sender { reverse_path: "s@there.example".into(), ..Sender::default() }
+}
+
+/// Who the client is; next hops that are not to learn it are not told.
+pub(crate) fn origin() -> Origin {
+    Origin {
+        address: "2001:db8::7".parse().unwrap(),
+        port: Some(4025),
+        name: OriginName::Known("mail.there.example".into()),
+        helo: "there.example".into(),
+        with_esmtp: true,
+        destination: Some("[2001:db8::25]:25".parse().unwrap()),
+    }
 }
 
 #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
@@ -182,16 +229,22 @@ pub(crate) fn told(outcome: &Outcome) -> String {
     format!("{} {}", outcome.word(), outcome.reply())
 }
 
-/// Plays a client's script: `mail`, `rcpt A`, `deliver`, `deliver-large` (8 MiB), `release`, `abandon`, `sleep MS`, each with what must come of it.
+fn begin(delivery: &Delivery) -> Transaction {
+    let mut transaction = delivery.begin(sender());
+    transaction.introduce(origin());
+    transaction
+}
+
+/// Plays a client's script: `mail`, `rcpt A`, `deliver`, `deliver-other` (another message), `each` (outcomes of the first two recipients), `fault` (of the route), `deliver-large` (8 MiB), `release`, `abandon`, `sleep MS`, each with what must come of it.
 pub(crate) async fn client(delivery: &Delivery, name: &str, script: &[(&str, &str)]) {
     let dir = tempfile::tempdir().unwrap();
-    let mut transaction: Option<Transaction> = Some(delivery.begin(sender()));
+    let mut transaction: Option<Transaction> = Some(begin(delivery));
     for (step, expected) in script {
         let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
         let current = transaction.as_mut();
         let result = match verb {
             "mail" => {
-                transaction = Some(delivery.begin(sender()));
+                transaction = Some(begin(delivery));
                 String::new()
             }
             "rcpt" => told(&current.unwrap().rcpt(rest, None, None).await),
@@ -207,8 +260,19 @@ pub(crate) async fn client(delivery: &Delivery, name: &str, script: &[(&str, &st
                 sleep(Duration::from_millis(rest.parse().unwrap())).await;
                 String::new()
             }
-            "deliver" | "deliver-large" => {
-                let message = if verb == "deliver" { small_message() } else { message_of(8 << 20, dir.path()).await };
+            "each" => {
+                let each = (0..2).filter_map(|number| current.as_ref().unwrap().recipient_outcome(number).map(told));
+                each.collect::<Vec<_>>().join(", ")
+            }
+            "fault" => current.unwrap().route().fault.unwrap_or_default().to_owned(),
+            "deliver" | "deliver-other" | "deliver-large" => {
+                let mut message = match verb {
+                    "deliver-large" => message_of(8 << 20, dir.path()).await,
+                    _ => small_message(),
+                };
+                if verb == "deliver-other" {
+                    message.body.append(b"And more.\r\n");
+                }
                 let until = Deadline::after(Duration::from_millis(rest.parse().unwrap_or(5_000)));
                 told(&current.unwrap().deliver(&message, until).await)
             }
@@ -220,8 +284,19 @@ pub(crate) async fn client(delivery: &Delivery, name: &str, script: &[(&str, &st
 
 /// One next hop with its scripts, one client with its; returns the messages heard.
 pub(crate) fn check(name: &str, hop: &[&[&str]], script: &[(&str, &str)], config: DeliveryConfig) -> Vec<Vec<Vec<u8>>> {
+    check_over("smtp", name, hop, script, config)
+}
+
+/// [`check`] over `smtp` or `lmtp`.
+pub(crate) fn check_over(
+    scheme: &str,
+    name: &str,
+    hop: &[&[&str]],
+    script: &[(&str, &str)],
+    config: DeliveryConfig,
+) -> Vec<Vec<Vec<u8>>> {
     let hop = Hop::start(hop);
-    let target = target(&[hop.addr]);
+    let target = target_over(scheme, &[hop.addr]);
     let script: Vec<(String, String)> = script.iter().map(|(step, told)| ((*step).into(), (*told).into())).collect();
     let name = name.to_owned();
     run_local(async move || {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use mx6_delivery::{Target, TargetError};
+use mx6_delivery::{NextHopClient, Target, TargetError};
 use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{CacheSizes, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCacheSizes;
@@ -64,6 +64,8 @@ pub struct Config {
     pub limit_table_octets: u64,
     /// Where accepted mail goes.
     pub target: Target,
+    /// How next hops learn who the client is.
+    pub next_hop_client: NextHopClient,
     /// The first is written, all are ours.
     pub authserv_ids: Vec<String>,
     /// Octets.
@@ -279,6 +281,7 @@ impl Options {
         if !self.deliver.is_empty() {
             Target::parse_all(&self.deliver)?;
         }
+        self.checked_next_hop_client()?;
         self.checked_size_limit()?;
         mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
         self.kernel_choice()?;
@@ -305,7 +308,7 @@ impl Options {
             return Err(ConfigError::Missing { option: "--proxy-from", remedy });
         }
         if self.deliver.is_empty() {
-            let remedy = "say where accepted mail goes: smtp://HOST:PORT, maildir:PATH or discard:";
+            let remedy = "say where accepted mail goes: smtp://HOST:PORT, lmtp://HOST:PORT, maildir:PATH or discard:";
             return Err(ConfigError::Missing { option: "--deliver", remedy });
         }
         let mut authserv_ids = self.authserv_id.clone();
@@ -330,6 +333,7 @@ impl Options {
             limits: LimitRules::parse_all(&self.limit)?,
             limit_table_octets: mebibytes("--limit-table", self.limit_table, limits::LIMIT_TABLE_MIB_DEFAULT)?,
             target: Target::parse_all(&self.deliver)?,
+            next_hop_client: self.checked_next_hop_client()?,
             authserv_ids,
             size_limit: self.checked_size_limit()?,
             memory_octets: mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?,
@@ -369,6 +373,12 @@ impl Options {
             return Err(ConfigError::invalid("--size-limit", &octets.to_string(), reason));
         }
         Ok(octets)
+    }
+
+    fn checked_next_hop_client(&self) -> Result<NextHopClient, ConfigError> {
+        let text = self.next_hop_client.as_deref().unwrap_or("none");
+        let reason = "is not one of none, xforward, xclient, proxy";
+        text.parse().map_err(|()| ConfigError::invalid("--next-hop-client", text, reason))
     }
 
     /// Domains, mode and kind of reverse DNS.
@@ -610,7 +620,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 26] = [
+        let cases: [(Change, &str); 27] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
             (|o| o.listen = vec![], "--listen is missing"),
@@ -620,6 +630,7 @@ mod tests {
             (|o| o.deliver = vec!["ftp://x".into()], "--deliver: "),
             (|o| o.deliver = vec!["discard:".into(), "maildir:x".into()], "--deliver: "),
             (|o| o.dns_server = vec!["resolver".into()], "--dns-server: resolver `resolver`: expected an address"),
+            (|o| o.next_hop_client = Some("yes".into()), "--next-hop-client `yes`: is not one of none, xforward"),
             (|o| o.domain = vec!["open.example".into()], "--domain `open.example`: write DOMAIN=accept"),
             (|o| o.domain = vec!["open.example=yes".into()], "--domain: domain mode `yes`"),
             (|o| o.connector = vec!["x".into()], "--connector: "),

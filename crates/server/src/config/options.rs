@@ -58,9 +58,14 @@ pub struct Options {
     #[serde(deserialize_with = "super::file::domain_table")]
     pub domain: Vec<String>,
 
-    /// Where accepted mail goes: smtp://HOST:PORT (repeatable: failover), maildir:PATH or discard:
+    /// Where accepted mail goes: smtp://HOST:PORT or lmtp://HOST:PORT (repeatable: failover), lmtp:/SOCKET, maildir:PATH or discard:
     #[arg(long, env = "MX6_DELIVER", value_name = "TARGET", value_delimiter = ',')]
     pub deliver: Vec<String>,
+
+    /// How next hops learn who the client is: `xforward` (for their log), `xclient`, or `proxy` (PROXY v2); the last two make a
+    /// connection for each message [default: none].
+    #[arg(long, env = "MX6_NEXT_HOP_CLIENT", value_name = "none|xforward|xclient|proxy")]
+    pub next_hop_client: Option<String>,
 
     /// What counts as reverse DNS: `exists` (a PTR record) or `fcrdns` (it must resolve back) [default: exists].
     #[arg(long, env = "MX6_PTR", value_name = "exists|fcrdns")]
@@ -201,6 +206,7 @@ impl Options {
             zone,
             domain: list(self.domain, below.domain),
             deliver: list(self.deliver, below.deliver),
+            next_hop_client: self.next_hop_client.or(below.next_hop_client),
             ptr: self.ptr.or(below.ptr),
             mode: self.mode.or(below.mode),
             connector: list(self.connector, below.connector),
@@ -241,7 +247,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 38] = [
+pub(super) const KEYS: [&str; 39] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -254,6 +260,7 @@ pub(super) const KEYS: [&str; 38] = [
     "zone",
     "domain",
     "deliver",
+    "next-hop-client",
     "ptr",
     "mode",
     "connector",

@@ -75,7 +75,7 @@ impl Attributes {
     /// Whether it is LOCAL or REMOTE.
     pub const SOURCE: Attributes = Attributes(1 << 5);
 
-    const ALL: [(Attributes, &'static str); 6] = [
+    pub(super) const ALL: [(Attributes, &'static str); 6] = [
         (Attributes::NAME, "NAME"),
         (Attributes::ADDR, "ADDR"),
         (Attributes::PORT, "PORT"),

@@ -79,8 +79,8 @@ fn a_fault_leaves_nothing_visible() {
         if renamed == 1 { Err(Errno::NOSPC.into()) } else { rename_to_nothing(from, to) }
     }
     let cases = [
-        ("fsync of a copy", Disk { sync: broken_sync, rename: rename_to_nothing }, 451),
-        ("fsync of new/", Disk { sync: broken_directory_sync, rename: rename_to_nothing }, 451),
+        ("fsync of a copy", Disk { sync: broken_sync, rename: rename_to_nothing }, 452),
+        ("fsync of new/", Disk { sync: broken_directory_sync, rename: rename_to_nothing }, 452),
         ("the second rename", Disk { sync: File::sync_all, rename: second_rename_fails }, 452),
     ];
     for (what, disk, code) in cases {
@@ -249,9 +249,9 @@ fn a_failed_sync_fails_all_whose_renames_it_may_have_lost() {
     let renamed = store(&job(stage.root.path(), &["late@x"]), &stage.groups).unwrap();
     stage.say("fail");
     let (root, groups, first) = stage.release();
-    assert_eq!(crate::storage_reply(&first.unwrap().unwrap_err()).code, 451);
+    assert_eq!(crate::storage_reply(&first.unwrap().unwrap_err()).code, 452);
     for answered in waiting {
-        assert_eq!(crate::storage_reply(&told(answered).unwrap().unwrap_err()).code, 451);
+        assert_eq!(crate::storage_reply(&told(answered).unwrap().unwrap_err()).code, 452);
     }
     let (answer, answered) = answer();
     groups.join(renamed, answer);

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use mx6_runtime::{Deadline, sleep};
 use mx6_smtp::Reply;
-use mx6_smtp::client::{Extensions, MailFrom, RcptTo, write_mail, write_rcpt};
+use mx6_smtp::client::{Extensions, MailFrom, RcptTo, origin_commands, write_mail, write_rcpt};
 
 use super::{ADDED_OCTETS_ALLOWANCE, Link, Recipient, SmtpTransaction};
 use crate::next_hop::connection::Connection;
 use crate::next_hop::count;
 use crate::next_hop::fault::Fault;
-use crate::{Reuse, Stage};
+use crate::{NextHopClient, Reuse, Stage};
 
 /// What came of saying MAIL and all recipients on one connection.
 pub(super) enum Opened {
@@ -87,6 +87,10 @@ impl SmtpTransaction {
             };
             match &opened {
                 Ok(Opened::Closing(_)) => {}
+                Err(Fault::ClientRefused(reply)) if !reply.is_transient() => {
+                    self.route.fault = Some("client refused");
+                    return (opened, Left::default());
+                }
                 Ok(_) => return (opened, Left::default()),
                 Err(fault) => {
                     self.fault(fault);
@@ -136,7 +140,8 @@ impl SmtpTransaction {
             trial = host.health.try_out();
         }
         self.route.connection = None;
-        let connection = next_hops.connect(host, until, &mut self.route.stage).await?;
+        let origin = self.origin.as_deref();
+        let connection = next_hops.connect(host, origin, until, &mut self.route.stage).await?;
         let connection = self.fitting(index, connection).ok_or(Fault::NoSmtpUtf8)?;
         let link = Link { connection, host: index, reuse: Reuse::Fresh, trial };
         let opened = self.open_over(link, new, until).await;
@@ -174,7 +179,7 @@ impl SmtpTransaction {
         Ok(opened)
     }
 
-    /// MAIL and RCPTs: in one group where the next hop takes groups (RFC 2920), else one by one.
+    /// XFORWARD, MAIL and RCPTs: in one group where the next hop takes groups (RFC 2920), else one by one.
     async fn say(
         &mut self,
         connection: &mut Connection,
@@ -186,11 +191,24 @@ impl SmtpTransaction {
         let in_group = connection.extensions.pipelining;
         let offered = connection.extensions;
         let recipients = self.accepted.iter().map(Recipient::said).chain(new.copied());
-        let mut commands = self.mail_command(&offered);
+        let mut commands = Vec::with_capacity(256);
+        let mut introductions = self.xforward(&offered);
+        if !in_group {
+            for command in introductions.drain(..) {
+                exchange(connection, &command, step()).await?;
+            }
+        }
+        introductions.iter().for_each(|command| commands.extend_from_slice(command));
+        self.write_mail(&mut commands, &offered);
         if in_group {
             recipients.clone().for_each(|recipient| write_rcpt(&mut commands, &recipient, &offered));
         }
-        let mail = exchange(connection, &commands, step()).await?;
+        connection.send(&[&commands], step()).await?;
+        for _ in &introductions {
+            // A refusal is the loss of a line in a log.
+            connection.reply(step()).await?;
+        }
+        let mail = connection.reply(step()).await?;
         let mut new_reply = None;
         let mut differs = false;
         for (index, recipient) in recipients.enumerate() {
@@ -215,8 +233,14 @@ impl SmtpTransaction {
         judge(connection, mail, new_reply, differs)
     }
 
-    fn mail_command(&self, offered: &Extensions) -> Vec<u8> {
-        let mut command = Vec::with_capacity(256);
+    /// The commands that tell who the client is, where that is wanted and offered.
+    fn xforward(&self, offered: &Extensions) -> Vec<Vec<u8>> {
+        let is_wanted = self.next_hops.config.next_hop_client == NextHopClient::Xforward;
+        let origin = self.origin.as_deref().filter(|_| is_wanted);
+        origin.map_or_else(Vec::new, |origin| origin_commands("XFORWARD", origin, offered.xforward))
+    }
+
+    fn write_mail(&self, commands: &mut Vec<u8>, offered: &Extensions) {
         let sender = &self.sender;
         let mail = MailFrom {
             reverse_path: &sender.reverse_path,
@@ -226,8 +250,7 @@ impl SmtpTransaction {
             ret: sender.ret.as_deref(),
             envid: sender.envid.as_deref(),
         };
-        write_mail(&mut command, &mail, offered);
-        command
+        write_mail(commands, &mail, offered);
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use mx6_runtime::run_local;
 
 use super::super::connection::Slot;
+use super::super::opening::{Endpoint, Opening, Protocol};
 use super::*;
 use crate::Body;
 
@@ -54,7 +55,8 @@ fn last_write(is_full: bool, octets: usize, then: Then, patience: Duration) -> (
         let until = Deadline::after(Duration::from_secs(20));
         let slot = Slot::take(&Rc::new(Cell::new(0)), 1).unwrap();
         let mut stage = Stage::default();
-        let mut connection = Connection::open(addr, slot, &config, until, &mut stage).await.unwrap();
+        let opening = Opening { config: &config, protocol: Protocol::Smtp, origin: None };
+        let mut connection = opening.connect(&Endpoint::Tcp(addr), slot, until, &mut stage).await.unwrap();
         if is_full {
             fill(&mut connection).await;
         }
