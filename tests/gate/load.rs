@@ -79,9 +79,8 @@ fn message_memory() {
     assert!(first_word(&gate, &stranger(10)).starts_with("220 "));
     gate.process.signal(Signal::TERM);
     assert!(gate.process.wait().success());
-    let lines =
-        gate.process.until_stderr("the sum", |lines| lines.iter().find(|line| line.contains("mx6: load:")).cloned());
-    assert!(lines.ends_with("told to come again: 4 for memory"), "{lines}");
+    let sum = until("the sum", || gate.process.stderr().into_iter().find(|line| line.contains("mx6: load:")));
+    assert!(sum.ends_with("told to come again: 4 for memory"), "{sum}");
     let records = gate.decisions(12);
     let shed: Vec<_> = records.iter().filter(|record| record["rule"] == "service-busy").collect();
     assert_eq!(shed.len(), 4);
