@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -78,9 +79,8 @@ fn message_memory() {
     assert!(first_word(&gate, &stranger(10)).starts_with("220 "));
     gate.process.signal(Signal::TERM);
     assert!(gate.process.wait().success());
-    let lines =
-        gate.process.until_stderr("the sum", |lines| lines.iter().find(|line| line.contains("mx6: load:")).cloned());
-    assert!(lines.ends_with("told to come again: 4 for memory"), "{lines}");
+    let sum = until("the sum", || gate.process.stderr().into_iter().find(|line| line.contains("mx6: load:")));
+    assert!(sum.ends_with("told to come again: 4 for memory"), "{sum}");
     let records = gate.decisions(12);
     let shed: Vec<_> = records.iter().filter(|record| record["rule"] == "service-busy").collect();
     assert_eq!(shed.len(), 4);
@@ -172,6 +172,25 @@ fn accept_backlog() {
     let shed: usize = told.split(", ").filter_map(|part| part.split(' ').next()?.parse::<usize>().ok()).sum();
     assert_eq!(shed, busy, "{line}");
     assert!(busy > 0, "{line}");
+    gate.stop();
+}
+
+/// A machine that takes the processor away, most of the time.
+#[test]
+fn a_late_shard() {
+    let mut gate = one_shard().start();
+    let _held = greeted(&gate, &stranger(0));
+    let line = until("three late looks", || {
+        gate.process.signal(Signal::STOP);
+        std::thread::sleep(Duration::from_millis(900));
+        gate.process.signal(Signal::CONT);
+        std::thread::sleep(Duration::from_millis(20));
+        gate.process.stderr().into_iter().find(|line| line.contains("load normal -> "))
+    });
+    assert!(line.contains("ms late"), "{line}");
+    let line = change(&mut gate, "brownout -> normal");
+    assert!(line.ends_with("told to come again: nobody"), "{line}");
+    assert!(first_word(&gate, &stranger(0)).starts_with("220 "));
     gate.stop();
 }
 

@@ -108,8 +108,8 @@ fn memory_is_flat_under_rotation_of_sources() {
     assert!(after < before + (4 << 20), "{before} octets resident after 25,000 sources, {after} after {SOURCES}");
     gate.process.signal(rustix::process::Signal::TERM);
     assert!(gate.process.wait().success());
-    let told = gate.process.until_stderr("the sum", |lines| {
-        lines.iter().find_map(|line| line.split("budgets forgotten: ").nth(1)).map(str::to_owned)
+    let told = until("the sum", || {
+        gate.process.stderr().iter().find_map(|line| line.split("budgets forgotten: ").nth(1).map(str::to_owned))
     });
     // Four for each source, of which a table of a MiB holds 25,568.
     let forgotten: u64 = told.split(',').next().unwrap().parse().unwrap();
