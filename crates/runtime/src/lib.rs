@@ -25,6 +25,8 @@ mod listener;
 mod preflight;
 mod ring_setup;
 mod shards;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod stop;
 mod stream;
 mod task;

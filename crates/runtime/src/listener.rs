@@ -16,6 +16,8 @@ use glommio::net::TcpStream;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
+#[cfg(feature = "simulation")]
+use crate::simulation;
 use crate::stream::{Stream, not_blocked};
 use crate::task::Turns;
 
@@ -28,6 +30,8 @@ pub struct Listener {
     /// For closers on other threads; emptied before the descriptor is closed, so that they never hit one used anew.
     open: Arc<Mutex<Option<RawFd>>>,
     turns: Turns,
+    #[cfg(feature = "simulation")]
+    simulated: Option<simulation::Backlog>,
 }
 
 impl Listener {
@@ -46,12 +50,24 @@ impl Listener {
         socket.set_nonblocking(true)?;
         // Accepted sockets inherit it on Linux: one system call less a connection.
         socket.set_tcp_nodelay(true)?;
+        #[cfg(feature = "simulation")]
+        if let Some(backlog) = simulation::Backlog::listen(addr) {
+            let (fd, open) = (OwnedFd::from(socket), Arc::default());
+            return Ok(Listener { fd, local: addr, open, turns: Turns::default(), simulated: Some(backlog) });
+        }
         socket.bind(&addr.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
         let fd = OwnedFd::from(socket);
         let open = Arc::new(Mutex::new(Some(fd.as_raw_fd())));
-        Ok(Listener { fd, local, open, turns: Turns::default() })
+        Ok(Listener {
+            fd,
+            local,
+            open,
+            turns: Turns::default(),
+            #[cfg(feature = "simulation")]
+            simulated: None,
+        })
     }
 
     /// The next connection and its peer's address.
@@ -62,6 +78,11 @@ impl Listener {
     /// # Errors
     /// The kernel's. [`accept_is_fatal`] tells those that end the loop from those of one connection or of the moment.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        #[cfg(feature = "simulation")]
+        if let Some(backlog) = &self.simulated {
+            let (end, peer) = poll_fn(|cx| backlog.poll_accept(cx)).await?;
+            return Ok((Stream::simulated(end, peer), peer));
+        }
         loop {
             self.turns.give_way().await;
             if let Some((fd, peer)) = not_blocked(|| rustix::net::acceptfrom_with(self, SocketFlags::CLOEXEC))? {
@@ -82,7 +103,11 @@ impl Listener {
     /// A handle by which any thread can end accepting.
     #[must_use]
     pub fn closer(&self) -> ListenerCloser {
-        ListenerCloser(self.open.clone())
+        ListenerCloser {
+            open: self.open.clone(),
+            #[cfg(feature = "simulation")]
+            simulated: self.simulated.clone(),
+        }
     }
 
     /// Waits until there is something to accept, or the listener was shut.
@@ -113,13 +138,21 @@ impl Drop for Listener {
 
 /// Ends accepting on one listener, from any thread, at any time; clones are the same.
 #[derive(Debug, Clone)]
-pub struct ListenerCloser(Arc<Mutex<Option<RawFd>>>);
+pub struct ListenerCloser {
+    open: Arc<Mutex<Option<RawFd>>>,
+    #[cfg(feature = "simulation")]
+    simulated: Option<simulation::Backlog>,
+}
 
 impl ListenerCloser {
     /// Shuts the listening socket: the kernel refuses new connections there (or gives them to other sockets of the address)
     /// and the pending [`Listener::accept`] fails. Once the listener is gone, nothing happens.
     pub fn close(&self) {
-        if let Some(fd) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        #[cfg(feature = "simulation")]
+        if let Some(backlog) = &self.simulated {
+            return backlog.close();
+        }
+        if let Some(fd) = *self.open.lock().unwrap_or_else(PoisonError::into_inner) {
             // SAFETY: the listener empties the slot, under this lock, before it closes the descriptor.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             // The only possible error is that it was shut before.
