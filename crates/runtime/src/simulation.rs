@@ -17,7 +17,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use network::{Backlog, End, Mailbox, connect};
 pub use network::{black_hole, connect_from, serve_datagrams};
@@ -64,12 +64,27 @@ pub(crate) fn now() -> Option<Instant> {
     world().map(|world| world.now.get())
 }
 
-/// Wakes `waker` at that time; false if this thread is not simulated.
-pub(crate) fn wake_at(at: Instant, waker: &Waker) -> bool {
-    let Some(world) = world() else { return false };
-    let number = world.next_number();
-    world.timers.borrow_mut().insert((at, number), waker.clone());
-    true
+/// One entry among the timers of the world, gone when this is dropped: a timer that nobody waits for would wake its task for nothing.
+pub(crate) struct Timer((Instant, u64));
+
+impl Timer {
+    /// A timer for that time, if this thread is simulated.
+    pub(crate) fn at(at: Instant) -> Option<Timer> {
+        world().map(|world| Timer((at, world.next_number())))
+    }
+
+    /// Wakes this one from now on.
+    pub(crate) fn set(&self, waker: &Waker) {
+        let before = world().and_then(|world| world.timers.borrow_mut().insert(self.0, waker.clone()));
+        drop(before);
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let gone = world().and_then(|world| world.timers.borrow_mut().remove(&self.0));
+        drop(gone);
+    }
 }
 
 /// Takes over a task, or gives it back if this thread is not simulated.
@@ -159,6 +174,10 @@ impl World {
         let Some(((at, _), waker)) = self.timers.borrow_mut().pop_first() else {
             panic!("nothing can happen any more")
         };
+        assert!(
+            at.saturating_duration_since(crate::time::origin()) < TIME_MAX,
+            "the time passes and nothing comes to its end"
+        );
         self.now.set(self.now.get().max(at));
         waker.wake();
     }
@@ -195,4 +214,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The number of the main task.
 const MAIN: u64 = 0;
 /// Far more than a simulation of some sessions needs.
-const TURNS_MAX: u64 = 10_000_000;
+const TURNS_MAX: u64 = 1_000_000;
+const TIME_MAX: Duration = Duration::from_secs(86_400);

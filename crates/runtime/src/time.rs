@@ -88,11 +88,26 @@ pub async fn deadline<F: Future>(deadline: Deadline, f: F) -> Option<F::Output> 
 struct Sleep {
     deadline: Deadline,
     armed: Option<(Timer, Waker)>,
+    #[cfg(feature = "simulation")]
+    simulated: Option<crate::simulation::Timer>,
 }
 
 impl Sleep {
     fn new(deadline: Deadline) -> Sleep {
-        Sleep { deadline, armed: None }
+        Sleep {
+            deadline,
+            armed: None,
+            #[cfg(feature = "simulation")]
+            simulated: None,
+        }
+    }
+
+    #[cfg(feature = "simulation")]
+    fn simulated(&mut self) -> Option<&crate::simulation::Timer> {
+        if self.simulated.is_none() {
+            self.simulated = crate::simulation::Timer::at(self.deadline.0);
+        }
+        self.simulated.as_ref()
     }
 }
 
@@ -106,7 +121,8 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         #[cfg(feature = "simulation")]
-        if crate::simulation::wake_at(self.deadline.0, cx.waker()) {
+        if let Some(timer) = self.simulated() {
+            timer.set(cx.waker());
             return Poll::Pending;
         }
         if let Some((_, waker)) = &self.armed

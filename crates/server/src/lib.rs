@@ -24,6 +24,8 @@ mod proxy;
 mod record;
 mod serve;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod transaction;
 pub mod tune;
 
