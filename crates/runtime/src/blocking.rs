@@ -39,10 +39,15 @@ pub async fn blocking<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static)
 /// # Panics
 /// When not a single thread could be started.
 pub fn begin_blocking(f: impl FnOnce() + Send + 'static) {
-    pool().submit(Box::new(move || {
+    let job = move || {
         // Answers that it held are dropped with it: whoever waits for them hears it.
         let _ = catch_unwind(AssertUnwindSafe(f));
-    }));
+    };
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_active() {
+        return job();
+    }
+    pool().submit(Box::new(job));
 }
 
 /// A promise of one value from a thread to a task, and the future of it.

@@ -20,6 +20,8 @@ use rustix::net::SendFlags;
 use send_wrapper::SendWrapper;
 use socket2::{Domain, Protocol, Socket, Type};
 
+#[cfg(feature = "simulation")]
+use crate::simulation;
 use crate::stream::not_blocked;
 
 /// hickory's `RuntimeProvider` for a shard.
@@ -45,6 +47,10 @@ impl RuntimeProvider for GlommioProvider {
         Box::pin(SendWrapper::new(async move {
             if bind.is_some() {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "a source address for DNS over TCP"));
+            }
+            #[cfg(feature = "simulation")]
+            if simulation::is_active() {
+                return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let timeout = timeout.unwrap_or(TCP_CONNECT_TIMEOUT);
             let socket = TcpStream::connect_timeout(server, timeout).await.map_err(io::Error::from)?;
@@ -95,19 +101,29 @@ impl Time for GlommioTime {
 /// Its own datagram type is of no use here: `bind` sets `SO_REUSEPORT`, so that another socket could take the answers, and a receive
 /// that waits pins a buffer.
 pub struct UdpConnection {
-    socket: SendWrapper<RefCell<TcpStream>>,
+    socket: UdpSocket,
     server: SocketAddr,
+}
+
+enum UdpSocket {
+    Kernel(SendWrapper<RefCell<TcpStream>>),
+    #[cfg(feature = "simulation")]
+    Simulated(simulation::Mailbox),
 }
 
 impl UdpConnection {
     fn open(local: SocketAddr, server: SocketAddr) -> io::Result<UdpConnection> {
+        #[cfg(feature = "simulation")]
+        if let Some(mailbox) = simulation::Mailbox::open() {
+            return Ok(UdpConnection { socket: UdpSocket::Simulated(mailbox), server });
+        }
         let socket = Socket::new(Domain::for_address(server), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
         socket.bind(&local.into())?;
         socket.connect(&server.into())?;
         let fd = OwnedFd::from(socket);
         // SAFETY: the descriptor is open, ours alone, and given up here.
         let socket = unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) };
-        Ok(UdpConnection { socket: SendWrapper::new(RefCell::new(socket)), server })
+        Ok(UdpConnection { socket: UdpSocket::Kernel(SendWrapper::new(RefCell::new(socket))), server })
     }
 }
 
@@ -115,8 +131,11 @@ impl DnsUdpSocket for UdpConnection {
     type Time = GlommioTime;
 
     fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let mut socket = self.socket.borrow_mut();
-        let octets = ready!(Pin::new(&mut *socket).poll_read(cx, buffer))?;
+        let octets = match &self.socket {
+            UdpSocket::Kernel(socket) => ready!(Pin::new(&mut *socket.borrow_mut()).poll_read(cx, buffer))?,
+            #[cfg(feature = "simulation")]
+            UdpSocket::Simulated(mailbox) => ready!(mailbox.poll_receive(cx, buffer))?,
+        };
         Poll::Ready(Ok((octets, self.server)))
     }
 
@@ -124,7 +143,14 @@ impl DnsUdpSocket for UdpConnection {
         if target != self.server {
             return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
         }
-        let mut socket = self.socket.borrow_mut();
+        let mut socket = match &self.socket {
+            UdpSocket::Kernel(socket) => socket.borrow_mut(),
+            #[cfg(feature = "simulation")]
+            UdpSocket::Simulated(mailbox) => {
+                mailbox.send(target, buffer);
+                return Poll::Ready(Ok(buffer.len()));
+            }
+        };
         // SAFETY: the descriptor lives as long as `socket`.
         let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
         match not_blocked(|| rustix::net::send(fd, buffer, SendFlags::DONTWAIT)) {

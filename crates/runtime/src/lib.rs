@@ -28,6 +28,8 @@ mod listener;
 mod preflight;
 mod ring_setup;
 mod shards;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod spare_descriptor;
 mod stop;
 mod stream;

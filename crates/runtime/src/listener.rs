@@ -23,6 +23,8 @@ use glommio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
+#[cfg(feature = "simulation")]
+use crate::simulation;
 use crate::spare_descriptor::SpareDescriptor;
 use crate::stop::StopFlag;
 use crate::stream::{Stream, not_blocked};
@@ -41,6 +43,8 @@ pub struct Listener {
     /// Once accepting has ended: until when connections whose handshake was under way are waited for.
     last_call: Cell<Option<Deadline>>,
     turns: Turns,
+    #[cfg(feature = "simulation")]
+    simulated: Option<simulation::Backlog>,
 }
 
 impl Listener {
@@ -56,6 +60,11 @@ impl Listener {
         // Otherwise a restart waits for connections of the last run in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
+        #[cfg(feature = "simulation")]
+        if let Some(backlog) = simulation::Backlog::listen(addr) {
+            let listener = Listener::over(Arc::new(socket.into()), addr, Arc::default())?;
+            return Ok(Listener { simulated: Some(backlog), ..listener });
+        }
         socket.bind(&addr.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         Listener::adopt(socket.into())
@@ -75,14 +84,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         // Accepted sockets inherit it on Linux: one system call less a connection.
         socket.set_tcp_nodelay(true)?;
-        Ok(Listener {
-            watch: RefCell::new(Some(fd.try_clone()?)),
-            fd: Arc::new(fd),
-            local,
-            end: Arc::default(),
-            last_call: Cell::new(None),
-            turns: Turns::default(),
-        })
+        Listener::over(Arc::new(fd), local, Arc::default())
     }
 
     /// Another listener on the same socket, queue and handle: whichever shard comes first takes a connection. The kernel wakes both for
@@ -91,13 +93,19 @@ impl Listener {
     /// # Errors
     /// The kernel's: no descriptor is free.
     pub fn share(&self) -> io::Result<Listener> {
+        Listener::over(Arc::clone(&self.fd), self.local, Arc::clone(&self.end))
+    }
+
+    fn over(fd: Arc<OwnedFd>, local: SocketAddr, end: Arc<End>) -> io::Result<Listener> {
         Ok(Listener {
-            watch: RefCell::new(Some(self.fd.try_clone()?)),
-            fd: Arc::clone(&self.fd),
-            local: self.local,
-            end: Arc::clone(&self.end),
+            watch: RefCell::new(Some(fd.try_clone()?)),
+            fd,
+            local,
+            end,
             last_call: Cell::new(None),
             turns: Turns::default(),
+            #[cfg(feature = "simulation")]
+            simulated: None,
         })
     }
 
@@ -109,6 +117,11 @@ impl Listener {
     /// # Errors
     /// The kernel's. [`accept_is_fatal`] tells those that end the loop from those of one connection or of the moment.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        #[cfg(feature = "simulation")]
+        if let Some(backlog) = &self.simulated {
+            let (end, peer) = poll_fn(|cx| backlog.poll_accept(cx)).await?;
+            return Ok((Stream::simulated(end, peer), peer));
+        }
         loop {
             self.turns.give_way().await;
             if self.end.closed.is_set() {
@@ -136,7 +149,13 @@ impl Listener {
     /// What any thread may do with it.
     #[must_use]
     pub fn handle(&self) -> ListenerHandle {
-        ListenerHandle { fd: Arc::downgrade(&self.fd), local: self.local, end: Arc::clone(&self.end) }
+        ListenerHandle {
+            fd: Arc::downgrade(&self.fd),
+            local: self.local,
+            end: Arc::clone(&self.end),
+            #[cfg(feature = "simulation")]
+            simulated: self.simulated.clone(),
+        }
     }
 
     /// For when there is no descriptor left for [`Listener::accept`]: takes the next connection in the place of `spare`, says `octets` and
@@ -207,11 +226,17 @@ pub struct ListenerHandle {
     fd: Weak<OwnedFd>,
     local: SocketAddr,
     end: Arc<End>,
+    #[cfg(feature = "simulation")]
+    simulated: Option<simulation::Backlog>,
 }
 
 impl ListenerHandle {
     /// Ends accepting: the pending [`Listener::accept`] takes what still waits, then fails. Closing again does nothing.
     pub fn close(&self) {
+        #[cfg(feature = "simulation")]
+        if let Some(backlog) = &self.simulated {
+            backlog.close();
+        }
         self.end.closed.set();
     }
 

@@ -18,16 +18,25 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
 };
 
+#[cfg(feature = "simulation")]
+use crate::simulation;
 use crate::task::Turns;
 use crate::time::{Deadline, sleep};
 
 /// A connection, bound to the shard it was made on (not `Send`).
 #[derive(Debug)]
 pub struct Stream {
-    /// glommio only receives, sends and polls by it, which any stream socket can.
-    socket: TcpStream,
+    /// glommio only receives, sends and polls by the kernel's, which any stream socket can.
+    socket: Socket,
     peer: SocketAddr,
     turns: Turns,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Kernel(TcpStream),
+    #[cfg(feature = "simulation")]
+    Simulated(simulation::End),
 }
 
 impl Stream {
@@ -39,9 +48,18 @@ impl Stream {
         if timeout.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        #[cfg(feature = "simulation")]
+        if simulation::is_active() {
+            return Ok(Stream::simulated(simulation::connect(addr, timeout).await?, addr));
+        }
         let socket = TcpStream::connect_timeout(addr, timeout).await.map_err(io::Error::from)?;
         socket.set_nodelay(true).map_err(io::Error::from)?;
-        Ok(Stream { socket, peer: addr, turns: Turns::default() })
+        Ok(Stream { socket: Socket::Kernel(socket), peer: addr, turns: Turns::default() })
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(end: simulation::End, peer: SocketAddr) -> Stream {
+        Stream { socket: Socket::Simulated(end), peer, turns: Turns::default() }
     }
 
     /// Connects to the Unix socket at `path`, for at most `timeout`: the kernel answers at once, unless the listener's backlog is full.
@@ -66,7 +84,7 @@ impl Stream {
     pub(crate) fn adopt(fd: OwnedFd, peer: SocketAddr) -> Stream {
         // SAFETY: the descriptor is open, ours alone, and given up here.
         let socket = unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) };
-        Stream { socket, peer, turns: Turns::default() }
+        Stream { socket: Socket::Kernel(socket), peer, turns: Turns::default() }
     }
 
     /// Reads what is there, waiting when nothing is. `Ok(0)` is the end of the stream (when `buffer` is not empty).
@@ -90,7 +108,11 @@ impl Stream {
         }
         // After a read that did not fill its buffer glommio has asked the ring to watch the socket already: then this waits for word
         // from there, one `recv` for each arrival. Otherwise it tries `recv` first.
-        let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        let poll = match &mut self.socket {
+            Socket::Kernel(socket) => Pin::new(socket).poll_read(cx, buffer),
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(end) => end.poll_read(cx, buffer),
+        };
         if poll.is_pending() {
             self.turns.waited();
         }
@@ -101,7 +123,11 @@ impl Stream {
     /// its ring. False also when that is not known.
     pub fn is_quiet(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
-        Pin::new(&mut self.socket).poll_read(cx, &mut []).is_pending()
+        match &mut self.socket {
+            Socket::Kernel(socket) => Pin::new(socket).poll_read(cx, &mut []).is_pending(),
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(end) => end.is_quiet(),
+        }
     }
 
     /// Reads what is there without waiting: `None` when nothing is, `Some(0)` at the end of the stream.
@@ -109,7 +135,13 @@ impl Stream {
     /// # Errors
     /// The kernel's.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        not_blocked(|| rustix::net::recv(self.fd(), &mut *buffer, RecvFlags::DONTWAIT).map(|(_, octets)| octets))
+        match &mut self.socket {
+            Socket::Kernel(socket) => not_blocked(|| {
+                rustix::net::recv(fd(socket), &mut *buffer, RecvFlags::DONTWAIT).map(|(_, octets)| octets)
+            }),
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(end) => end.try_read(buffer),
+        }
     }
 
     /// Writes all of `octets`. Dropped midway, an unknown part of them was sent: the connection is of no more use.
@@ -143,7 +175,12 @@ impl Stream {
                 None => {
                     self.turns.waited();
                     let first = rest.first();
-                    poll_fn(|cx| Pin::new(&mut self.socket).poll_write(cx, first)).await?
+                    poll_fn(|cx| match &mut self.socket {
+                        Socket::Kernel(socket) => Pin::new(socket).poll_write(cx, first),
+                        #[cfg(feature = "simulation")]
+                        Socket::Simulated(end) => end.poll_write(cx, first),
+                    })
+                    .await?
                 }
             };
             if written == 0 {
@@ -166,7 +203,11 @@ impl Stream {
     /// # Errors
     /// The kernel's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr().map_err(io::Error::from)
+        match &self.socket {
+            Socket::Kernel(socket) => socket.local_addr().map_err(io::Error::from),
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Says that nothing more will be written (FIN after what is under way); reading goes on.
@@ -174,7 +215,12 @@ impl Stream {
     /// # Errors
     /// The kernel's.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.fd(), Shutdown::Write)?)
+        match &self.socket {
+            Socket::Kernel(socket) => rustix::net::shutdown(fd(socket), Shutdown::Write)?,
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(end) => end.shutdown_write(),
+        }
+        Ok(())
     }
 
     /// Ends both directions at once: a read that waits, here or in the peer, sees the end.
@@ -182,24 +228,35 @@ impl Stream {
     /// # Errors
     /// The kernel's.
     pub fn shutdown(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.fd(), Shutdown::Both)?)
+        match &self.socket {
+            Socket::Kernel(socket) => rustix::net::shutdown(fd(socket), Shutdown::Both)?,
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(end) => end.shutdown(),
+        }
+        Ok(())
     }
 
     /// One `sendmsg` without waiting: how many octets it took, `None` when the socket's buffer is full.
-    fn try_write(&self, rest: &Rest<'_>) -> io::Result<Option<usize>> {
+    fn try_write(&mut self, rest: &Rest<'_>) -> io::Result<Option<usize>> {
+        let socket = match &mut self.socket {
+            Socket::Kernel(socket) => socket,
+            // There the waiting write is as good.
+            #[cfg(feature = "simulation")]
+            Socket::Simulated(_) => return Ok(None),
+        };
         let mut slices = [IoSlice::new(&[]); IOV_MAX];
         let count = rest.fill(&mut slices);
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         not_blocked(|| match &slices[..count] {
-            [only] => rustix::net::send(self.fd(), only, flags),
-            slices => rustix::net::sendmsg(self.fd(), slices, &mut SendAncillaryBuffer::default(), flags),
+            [only] => rustix::net::send(fd(socket), only, flags),
+            slices => rustix::net::sendmsg(fd(socket), slices, &mut SendAncillaryBuffer::default(), flags),
         })
     }
+}
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor lives as long as `self.socket`, which the borrow keeps.
-        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
-    }
+fn fd(socket: &TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor lives as long as `socket`, which the borrow keeps.
+    unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }
 
 /// What is still to be written: `slices` without the first `skip` octets.

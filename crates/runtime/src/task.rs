@@ -25,7 +25,7 @@ pub fn spawn<F: Future<Output = ()> + 'static>(what: &'static str, f: F) {
     let f = Box::pin(f);
     // The inner catch takes a panic of `f`; the outer one takes a panic of `f`'s destructor, which runs inside its poll.
     let guarded = async move { AssertUnwindSafe(f).catch_unwind().await };
-    glommio::spawn_local(async move {
+    let task = async move {
         let payload = match AssertUnwindSafe(guarded).catch_unwind().await {
             Ok(Ok(())) => return,
             Ok(Err(payload)) | Err(payload) => payload,
@@ -33,8 +33,10 @@ pub fn spawn<F: Future<Output = ()> + 'static>(what: &'static str, f: F) {
         PANICS.fetch_add(1, Ordering::Relaxed);
         mx6_telemetry::say!("task `{what}` panicked: {}", panic_text(payload.as_ref()));
         drop_quietly(payload);
-    })
-    .detach();
+    };
+    #[cfg(feature = "simulation")]
+    let Some(task) = crate::simulation::spawn(Box::pin(task)) else { return };
+    glommio::spawn_local(task).detach();
 }
 
 /// How many tasks ended by a panic since the process began, all shards together.

@@ -13,7 +13,7 @@ use glommio::timer::Timer;
 /// Milliseconds since an origin early in the life of the process, monotonic, the same on every thread.
 #[must_use]
 pub fn now_ms() -> u64 {
-    millis(origin().elapsed())
+    millis(now().saturating_duration_since(origin()))
 }
 
 /// A moment by which something must be done; cheap to copy and to hand on.
@@ -24,7 +24,7 @@ impl Deadline {
     /// `duration` from now. One that lies beyond what the clock can express is a century away.
     #[must_use]
     pub fn after(duration: Duration) -> Deadline {
-        let now = Instant::now();
+        let now = now();
         Deadline(now.checked_add(duration).unwrap_or(now + CENTURY))
     }
 
@@ -38,13 +38,13 @@ impl Deadline {
     /// What is left; zero when it has passed.
     #[must_use]
     pub fn remaining(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+        self.0.saturating_duration_since(now())
     }
 
     /// Whether it has passed.
     #[must_use]
     pub fn has_passed(self) -> bool {
-        Instant::now() >= self.0
+        now() >= self.0
     }
 
     /// The same moment on the clock of [`now_ms`].
@@ -88,11 +88,26 @@ pub async fn deadline<F: Future>(deadline: Deadline, f: F) -> Option<F::Output> 
 struct Sleep {
     deadline: Deadline,
     armed: Option<(Timer, Waker)>,
+    #[cfg(feature = "simulation")]
+    simulated: Option<crate::simulation::Timer>,
 }
 
 impl Sleep {
     fn new(deadline: Deadline) -> Sleep {
-        Sleep { deadline, armed: None }
+        Sleep {
+            deadline,
+            armed: None,
+            #[cfg(feature = "simulation")]
+            simulated: None,
+        }
+    }
+
+    #[cfg(feature = "simulation")]
+    fn simulated(&mut self) -> Option<&crate::simulation::Timer> {
+        if self.simulated.is_none() {
+            self.simulated = crate::simulation::Timer::at(self.deadline.0);
+        }
+        self.simulated.as_ref()
     }
 }
 
@@ -104,6 +119,11 @@ impl Future for Sleep {
         if remaining.is_zero() {
             self.armed = None;
             return Poll::Ready(());
+        }
+        #[cfg(feature = "simulation")]
+        if let Some(timer) = self.simulated() {
+            timer.set(cx.waker());
+            return Poll::Pending;
         }
         if let Some((_, waker)) = &self.armed
             && waker.will_wake(cx.waker())
@@ -122,8 +142,17 @@ impl Future for Sleep {
     }
 }
 
+/// The time, real or simulated.
+fn now() -> Instant {
+    #[cfg(feature = "simulation")]
+    if let Some(now) = crate::simulation::now() {
+        return now;
+    }
+    Instant::now()
+}
+
 /// The zero of [`now_ms`]: the first time anything asked.
-fn origin() -> Instant {
+pub(crate) fn origin() -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     *ORIGIN.get_or_init(Instant::now)
 }

@@ -35,6 +35,8 @@ mod sandbox;
 mod serve;
 mod settings;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod sockets;
 mod supervisor;
 mod tls;

@@ -100,6 +100,8 @@ const V2_FIXED_OCTETS: usize = 16;
 mod tests {
     use super::*;
 
+    mod fuzz;
+
     fn v2(version_command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
         let mut header = v2::PROTOCOL_PREFIX.to_vec();
         header.extend([version_command, family]);

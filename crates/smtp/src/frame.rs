@@ -225,6 +225,8 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
+    mod fuzz;
+
     /// Whole lines, and what is left over.
     fn lines(mut input: &[u8], octets_max: usize) -> (Vec<Line<'_>>, &[u8]) {
         let mut frame = LineFrame::default();

@@ -155,6 +155,8 @@ pub(super) fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
 mod tests {
     use super::*;
 
+    mod fuzz;
+
     #[test]
     fn faults_are_located_and_named() {
         let directory = tempfile::tempdir().unwrap();

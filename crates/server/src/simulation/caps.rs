@@ -1,0 +1,197 @@
+//! What one session can cost at most, counted in the simulated world: DNS queries, recipients, octets taken, and time.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{AAAA, MX, PTR, TXT};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use mx6_runtime::Stream;
+use mx6_runtime::simulation::{connect_from, serve_datagrams, simulate};
+use mx6_smtp::limits::{COMMAND_TIMEOUT_MS, DATA_BLOCK_TIMEOUT_MS, RECIPIENTS_MAX};
+use mx6_telemetry::Counter;
+
+use super::{GATE, Gate, RESOLVER, address, options};
+use crate::{Config, Options};
+
+/// A gate that takes mail for open.test and throws it away.
+fn config() -> Config {
+    Options { deliver: vec!["discard:".into()], size_limit: Some(1 << 20), ..options(None) }.check().unwrap()
+}
+
+async fn connect() -> Stream {
+    let local: SocketAddr = "[2001:db8:1::1]:1024".parse().unwrap();
+    connect_from(local, address(GATE)).await.unwrap()
+}
+
+/// Writes all; a gate that has closed is not written to.
+async fn send(stream: &mut Stream, octets: &[u8]) -> bool {
+    stream.write_all(octets).await.is_ok()
+}
+
+/// Everything that comes until the connection ends.
+async fn rest(stream: &mut Stream) -> String {
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(octets @ 1..) = stream.read(&mut buffer).await {
+        text.extend_from_slice(&buffer[..octets]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// Reads as many lines of replies.
+async fn lines(stream: &mut Stream, count: usize) -> String {
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    while text.matches("\r\n").count() < count {
+        match stream.read(&mut buffer).await {
+            Ok(octets @ 1..) => text.push_str(std::str::from_utf8(&buffer[..octets]).unwrap()),
+            _ => break,
+        }
+    }
+    text
+}
+
+const ENVELOPE: &str = "EHLO client.test\r\nMAIL FROM:<a@evil.test>\r\nRCPT TO:<b@open.test>\r\nDATA\r\n";
+/// Of the greeting and of the replies to [`ENVELOPE`].
+const ENVELOPE_LINES: usize = 9;
+
+/// A zone that answers every question with as much work as it can.
+fn hostile(name: &str, record_type: RecordType) -> Vec<RData> {
+    let text = |text: String| vec![RData::TXT(TXT::new(vec![text]))];
+    let all = |make: fn(Name) -> RData, host: &str| {
+        (0..10).map(|at| make(Name::from_ascii(format!("{host}{at}.{name}")).unwrap())).collect()
+    };
+    match record_type {
+        RecordType::TXT if name == "evil.test." => {
+            text((0..10).fold("v=spf1".into(), |record, at| format!("{record} mx:m{at}.test")) + " -all")
+        }
+        RecordType::MX => all(|host| RData::MX(MX::new(10, host)), "h"),
+        RecordType::AAAA => vec![RData::AAAA(AAAA("2001:db8:ffff::1".parse().unwrap()))],
+        RecordType::PTR => {
+            (0..30).map(|at| RData::PTR(PTR(Name::from_ascii(format!("p{at}.test.")).unwrap()))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Z: reverse DNS 1 + 10, SPF 1 + 10 × (1 + 10), DKIM keys 10, DMARC's walk up the tree and whether the domain exists.
+const QUERIES_MAX: usize = 11 + 111 + 10 + 12;
+
+#[test]
+fn dns_queries_of_a_message() {
+    let asked = simulate(1, || async {
+        let asked: Rc<RefCell<HashMap<(String, RecordType), usize>>> = Rc::default();
+        let log = Rc::clone(&asked);
+        serve_datagrams(address(RESOLVER), move |query| {
+            let query = Message::from_vec(query).unwrap();
+            let question = query.queries[0].clone();
+            let (name, record_type) = (question.name().to_ascii().to_ascii_lowercase(), question.query_type());
+            *log.borrow_mut().entry((name.clone(), record_type)).or_default() += 1;
+            let mut message = Message::response(query.metadata.id, OpCode::Query);
+            message.add_query(question);
+            let data = hostile(&name, record_type);
+            if data.is_empty() {
+                message.metadata.response_code = ResponseCode::NXDomain;
+            }
+            for data in data {
+                message.add_answer(Record::from_rdata(Name::from_ascii(&name).unwrap(), 300, data));
+            }
+            vec![(Duration::from_millis(1), message.to_vec().unwrap())]
+        });
+        let gate = Gate::start(config());
+        let mut stream = connect().await;
+        send(&mut stream, ENVELOPE.as_bytes()).await;
+        lines(&mut stream, ENVELOPE_LINES).await;
+        for number in 0..500 {
+            let signature = format!(
+                "DKIM-Signature: v=1; a=rsa-sha256; d=d{number}.test; s=s; h=from; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n"
+            );
+            send(&mut stream, signature.as_bytes()).await;
+        }
+        send(&mut stream, b"From: x@a.b.c.d.e.f.g.h.i.j.k.l.evil.test\r\n\r\n.\r\nQUIT\r\n").await;
+        let replies = rest(&mut stream).await;
+        assert!(replies.starts_with("45"), "{replies}");
+        gate.end().await;
+        asked.take()
+    });
+    let keys = asked.keys().filter(|(name, _)| name.contains("._domainkey.")).count();
+    println!("{} names asked, {keys} of them keys", asked.len());
+    assert!(asked.values().all(|times| *times == 1), "asked twice: {asked:?}");
+    assert!(keys <= 10 && asked.len() <= QUERIES_MAX, "{} names asked", asked.len());
+    assert!(asked.len() > 120, "this zone is not hostile: {}", asked.len());
+}
+
+/// (what it sends, how many lines it hears, what it goes on with and how often in ms, when it must be cut off at the latest in ms)
+#[test]
+fn slow_clients_are_cut_off_at_every_stage() {
+    let in_header = ENVELOPE.to_owned() + "A: ";
+    let in_body = ENVELOPE.to_owned() + "A: b\r\n\r\n";
+    let cases: [(&str, usize, &str, u64, u64); 7] = [
+        ("", 1, "", 1_000, COMMAND_TIMEOUT_MS),
+        ("E", 1, "x", 1_000, COMMAND_TIMEOUT_MS),
+        ("EHLO client.test\r\n", 5, "", 1_000, COMMAND_TIMEOUT_MS),
+        ("EHLO client.test\r\nMAIL", 5, " ", 10_000, COMMAND_TIMEOUT_MS),
+        (ENVELOPE, ENVELOPE_LINES, "", 1_000, DATA_BLOCK_TIMEOUT_MS),
+        (&in_header, ENVELOPE_LINES, "x", 1_000, DATA_BLOCK_TIMEOUT_MS),
+        (&in_body, ENVELOPE_LINES, "x\r\n", 1_000, DATA_BLOCK_TIMEOUT_MS),
+    ];
+    for (begin, heard, drip, every_ms, cut_ms) in cases {
+        let (replies, lived_ms) = simulate(2, || async {
+            // Reverse DNS exists, and nothing else.
+            super::resolver::serve_all(address(RESOLVER));
+            let gate = Gate::start(config());
+            let mut stream = connect().await;
+            send(&mut stream, begin.as_bytes()).await;
+            lines(&mut stream, heard).await;
+            let begun_ms = mx6_runtime::now_ms();
+            let drained = async {
+                while mx6_runtime::now_ms() - begun_ms < 2 * cut_ms {
+                    mx6_runtime::sleep(Duration::from_millis(every_ms)).await;
+                    if stream.is_quiet() && send(&mut stream, drip.as_bytes()).await {
+                        continue;
+                    }
+                    break;
+                }
+            };
+            drained.await;
+            let lived_ms = mx6_runtime::now_ms() - begun_ms;
+            let replies = rest(&mut stream).await;
+            gate.end().await;
+            (replies, lived_ms)
+        });
+        assert!(replies.starts_with("421 4.4.2 "), "{begin:?}: {replies:?}");
+        assert!(lived_ms <= cut_ms + 2 * every_ms, "{begin:?} lived for {lived_ms} ms");
+    }
+}
+
+#[test]
+fn ten_thousand_recipients_and_a_hundred_megabytes() {
+    let (accepted, octets) = simulate(3, || async {
+        super::resolver::serve_all(address(RESOLVER));
+        let gate = Gate::start(config());
+        let mut stream = connect().await;
+        send(&mut stream, b"EHLO client.test\r\nMAIL FROM:<a@evil.test>\r\n").await;
+        lines(&mut stream, 7).await;
+        for number in 0..10_000 {
+            send(&mut stream, format!("RCPT TO:<r{number}@open.test>\r\n").as_bytes()).await;
+            let reply = lines(&mut stream, 1).await;
+            let expected = if number < RECIPIENTS_MAX { "250 " } else { "452 4.5.3 " };
+            assert!(reply.starts_with(expected), "{number}: {reply}");
+        }
+        send(&mut stream, b"DATA\r\n").await;
+        lines(&mut stream, 1).await;
+        let megabyte = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1 << 14);
+        for _ in 0..100 {
+            send(&mut stream, megabyte.as_bytes()).await;
+        }
+        send(&mut stream, b"\r\n.\r\nQUIT\r\n").await;
+        let replies = rest(&mut stream).await;
+        assert!(replies.starts_with("552 5.3.4 "), "{replies}");
+        let counters = gate.end().await;
+        (counters.value(Counter::RecipientsAccepted), counters.value(Counter::MessageOctets))
+    });
+    assert_eq!(accepted, RECIPIENTS_MAX as u64);
+    assert!(octets <= 1 << 20, "{octets} octets were taken");
+}

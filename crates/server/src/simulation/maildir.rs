@@ -1,0 +1,55 @@
+//! A Maildir on the real disk, whose folder for new messages may vanish for a while.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mx6_runtime::simulation::draw;
+
+use super::Taken;
+
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Folder {
+    pub(super) fn new() -> Folder {
+        let directory = tempfile::tempdir().unwrap();
+        Folder { path: directory.path().join("mail"), _directory: directory }
+    }
+
+    /// What would be written meanwhile cannot be.
+    pub(super) async fn vanish_sometimes(&self) {
+        if draw(2) == 0 {
+            return;
+        }
+        mx6_runtime::sleep(Duration::from_millis(draw(2_000))).await;
+        let folder = self.path.join(["new", "tmp"][draw(2) as usize]);
+        let aside = self.path.join("aside");
+        std::fs::rename(&folder, &aside).unwrap();
+        mx6_runtime::sleep(Duration::from_millis(draw(20_000))).await;
+        std::fs::rename(&aside, &folder).unwrap();
+    }
+
+    /// The messages there; the copies of one for its recipients are one.
+    pub(super) fn messages(&self) -> Vec<Taken> {
+        let mut taken: Vec<Taken> = Vec::new();
+        let mut paths: Vec<PathBuf> =
+            std::fs::read_dir(self.path.join("new")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        for octets in paths.into_iter().map(|path| std::fs::read(path).unwrap()) {
+            let text = String::from_utf8_lossy(&octets);
+            let recipient = text.lines().find_map(|line| line.strip_prefix("Delivered-To: ")).unwrap().trim();
+            let recipient = recipient.trim_matches(['<', '>']).to_owned();
+            let token = text.lines().find(|line| line.starts_with("X-Token:")).unwrap().trim().to_owned();
+            let line_ends = text.contains("\r\n");
+            let octets = if line_ends { octets.clone() } else { text.replace('\n', "\r\n").into_bytes() };
+            let same = taken.iter_mut().find(|taken| String::from_utf8_lossy(&taken.octets).contains(&token));
+            match same {
+                Some(same) => same.recipients.push(recipient),
+                None => taken.push(Taken { recipients: vec![recipient], octets, told: true }),
+            }
+        }
+        taken
+    }
+}
