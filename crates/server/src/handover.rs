@@ -14,6 +14,8 @@
 //! predecessor  drains
 //! ```
 //!
+//! A predecessor that goes on instead says `refused`; one that drains already hangs up without a word.
+//!
 //! What it trusts: a process of the same user or of root, as the kernel says (SO_PEERCRED).
 
 use std::io;
@@ -132,12 +134,8 @@ fn read_sockets(
             *door = Some(MessageListener::adopt(fd));
             continue;
         }
-        let known = line.split_once(' ').and_then(|(kind, origin)| {
-            Some((
-                ListenerKind::named(kind)?,
-                [Origin::Bound, Origin::Activated].into_iter().find(|o| o.word() == origin)?,
-            ))
-        });
+        let known =
+            line.split_once(' ').and_then(|(kind, origin)| Some((ListenerKind::named(kind)?, Origin::named(origin)?)));
         let Some((kind, origin)) = known else { return Err(format!("sends a socket of unknown kind {line:?}")) };
         let number = sockets.len();
         sockets.push(Inherited::adopt(fd, kind, origin, Some(number)).map_err(|error| error.to_string())?);
@@ -201,6 +199,8 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
             }
             Err(error) => {
                 leave_queues(held, |_| false);
+                // If it still listens: hung up on, it would serve beside us.
+                let _ = successor.send(&message(&format!("refused: {error}")), &[]);
                 mx6_telemetry::say!("--handover: the successor did not begin to serve, this gate goes on: {error}");
             }
         }
@@ -299,6 +299,7 @@ mod tests {
         check("mx6-handover 1\nsockets more\n", Ok(false));
         check("mx6-handover 1\nsockets end\nsmtp bound", Err("names 1 sockets and sends 0"));
         check("mx6-handover 1\nready", Err("answers"));
+        check("mx6-handover 1\nrefused: why", Err("refused: why"));
         check("mx6-handover 1", Err("another version"));
         check("mx6-handover 2\nsockets end", Err("another version"));
         check("", Err("another version"));

@@ -57,6 +57,11 @@ pub(crate) struct Inherited {
 }
 
 impl Origin {
+    /// That of this name in a handover.
+    pub(crate) fn named(name: &str) -> Option<Origin> {
+        [Origin::Bound, Origin::Activated].into_iter().find(|origin| origin.word() == name)
+    }
+
     /// Its name in a handover.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -97,7 +102,7 @@ impl Inherited {
     fn serves(&self, address: SocketAddr, kind: ListenerKind) -> bool {
         let local = self.listener.local_addr();
         let port_fits = address.port() == 0 || address.port() == local.port();
-        self.kind == kind && self.listener.local_addr().ip() == address.ip() && port_fits
+        self.kind == kind && local.ip() == address.ip() && port_fits
     }
 }
 
