@@ -13,6 +13,8 @@ const TO_A: &str = "accepted 250 2.1.5 Ok a@x";
 const QUEUED: &str = "accepted 250 2.0.0 queued";
 const ONE_MESSAGE: [(&str, &str); 2] = [("rcpt a@x", TO_A), ("deliver", QUEUED)];
 
+type Script<'s> = &'s [&'s str];
+
 /// An address where nobody listens.
 fn closed_addr() -> SocketAddr {
     TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
@@ -202,7 +204,7 @@ fn smtputf8_goes_only_to_who_takes_it() {
         .collect();
     let lacks: Vec<&str> = NO_UTF8.into_iter().chain(["<quit"]).collect();
     // (the hosts, what is told, why the last attempt failed)
-    let cases: [(Vec<&[&str]>, &str, Option<&str>); 3] = [
+    let cases: [(Vec<Script<'_>>, &str, Option<&str>); 3] = [
         (vec![&takes], TO_A, None),
         (vec![&lacks, &takes], TO_A, Some("SMTPUTF8 is not offered")),
         (vec![&lacks, &lacks], UNAVAILABLE, Some("SMTPUTF8 is not offered")),
