@@ -14,6 +14,9 @@ mod connection;
 mod dkim_batch;
 mod evaluation;
 mod explain;
+#[cfg(test)]
+#[path = "../../../tests/fuzz/mod.rs"]
+mod inputs;
 pub mod limits;
 mod memory;
 mod message;
