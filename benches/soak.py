@@ -8,8 +8,9 @@ one mx6, clients that begin sessions and reset or close them at a random octet, 
 unanswered or SERVFAIL, 10 % truncated, late). loadgen checks every reply; a temporary refusal for DNS is right in place of any.
 
 What is measured begins when the warm-up is over (a fifth of the time): every second the resident memory and the descriptors of mx6. The
-last line is the verdict: flat means that the mean of the last fifth is at most 2 % above that of the first (for memory also 1 MiB, for
-descriptors also 8, below which 2 % says nothing). Every message that was answered with 250 must have been taken by a next hop exactly once:
+last line is the verdict: flat means that the least of the last fifth is at most 2 % above the least of the first (for memory also 1 MiB, for
+descriptors also 8, below which 2 % says nothing). The least, because what leaks never goes away again, and load comes and goes. The sources
+are so few that the caches know them all after the warm-up. Every message that was answered with 250 must have been taken by a next hop exactly once:
 the numbers must be equal. Exits with 1 if anything is not so.
 
 Faults after the final dot are not here: their outcome is unknown, and no count could be held against them. The simulation has them.
@@ -127,9 +128,9 @@ async def watch(pid, samples, ended):
 
 
 def growth(values):
-    """From the mean of the first fifth to that of the last, in percent and in units."""
+    """From the least of the first fifth to that of the last, in percent and in units."""
     fifth = max(1, len(values) // 5)
-    first, last = sum(values[:fifth]) / fifth, sum(values[-fifth:]) / fifth
+    first, last = min(values[:fifth]), min(values[-fifth:])
     return 100 * (last - first) / first, last - first
 
 
@@ -160,7 +161,7 @@ async def soak(options):
     await listens(proxy)
     load = await asyncio.create_subprocess_exec(
         f"{options.bin}/mx6-loadgen", "run", "--proxy", "--target", f"[::1]:{proxy}", "--with-zone", f"[::1]:{zone}",
-        "--closed", str(options.closed), "--messages-per-connection", "7", "--body", "mail", "--sources", "100000", "--pool", "64",
+        "--closed", str(options.closed), "--messages-per-connection", "7", "--body", "mail", "--sources", "2000", "--pool", "64",
         "--duration", f"{options.seconds}s", "--loss", "1", "--servfail", "1", "--truncate", "10", "--delay-ms", "1", "--jitter-ms", "20",
         "--allow-temperror", "--pid", str(gate.pid), "--quiet", "--json", str(report),
     )

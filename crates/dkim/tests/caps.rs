@@ -141,3 +141,21 @@ fn sixty_thousand_names_are_not_even_parsed() {
     assert_eq!(causes(&message), [Verified, SignatureFieldTooLong]);
     assert!(hostile < Duration::from_millis(20), "{hostile:?}");
 }
+
+/// However many signatures there are, ten are looked at, and the body is hashed once in each of the two canonicalizations.
+#[test]
+fn five_hundred_signatures() {
+    let mut draft = Draft::new("rsa-sha256");
+    let mut fields = Vec::new();
+    for number in 0..500 {
+        draft.set("c", ["simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"][number % 4]);
+        draft.set("s", &format!("s{number}"));
+        draft.set("l", &number.to_string());
+        draft.set("b", "AAAA");
+        fields.push(draft.signature_field(&RSA));
+    }
+    let message = Draft::new("rsa-sha256").with_fields_on_top(&fields);
+    let mut verification = Verification::new(&Header::parse(&message), NOW_UNIX_S);
+    assert_eq!((verification.key_names().len(), verification.body_hashes().len()), (limits::SIGNATURES_MAX, 2));
+    assert_eq!(verification.results().len(), limits::SIGNATURES_MAX);
+}

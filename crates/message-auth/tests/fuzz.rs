@@ -138,7 +138,7 @@ fn facts(words: &[String; 4], results: u8) -> Facts {
         },
         spf: Spf {
             result,
-            identity: if results % 2 == 0 { SpfIdentity::Helo } else { SpfIdentity::MailFrom },
+            identity: if results.is_multiple_of(2) { SpfIdentity::Helo } else { SpfIdentity::MailFrom },
             domain: first.clone(),
             reason: second.clone().into(),
             explanation: None,

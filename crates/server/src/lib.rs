@@ -18,6 +18,9 @@ mod evaluation;
 mod explain;
 mod handover;
 mod heartbeat;
+#[cfg(test)]
+#[path = "../../../tests/fuzz/mod.rs"]
+mod inputs;
 pub mod limits;
 mod load;
 mod memory;

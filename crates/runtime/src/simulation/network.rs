@@ -235,7 +235,13 @@ impl Drop for End {
 
 /// Datagrams that came, for a socket that is connected to one server.
 #[derive(Debug, Clone)]
-pub(crate) struct Mailbox(Arc<Mutex<(VecDeque<Vec<u8>>, Option<Waker>)>>);
+pub(crate) struct Mailbox(Arc<Mutex<Letters>>);
+
+#[derive(Debug, Default)]
+struct Letters {
+    came: VecDeque<Vec<u8>>,
+    reader: Option<Waker>,
+}
 
 impl Mailbox {
     /// A new one, if this thread is simulated.
@@ -252,8 +258,8 @@ impl Mailbox {
                 crate::sleep(delay).await;
                 let waiting = {
                     let mut mailbox = lock(&mailbox.0);
-                    mailbox.0.push_back(reply);
-                    mailbox.1.take()
+                    mailbox.came.push_back(reply);
+                    mailbox.reader.take()
                 };
                 waiting.into_iter().for_each(Waker::wake);
             });
@@ -262,8 +268,8 @@ impl Mailbox {
 
     pub(crate) fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut mailbox = lock(&self.0);
-        let Some(datagram) = mailbox.0.pop_front() else {
-            mailbox.1 = Some(cx.waker().clone());
+        let Some(datagram) = mailbox.came.pop_front() else {
+            mailbox.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
         let octets = datagram.len().min(buffer.len());

@@ -1,10 +1,7 @@
 //! PROXY headers: no octet less than the whole header is enough, and none behind it matters.
 
-#[path = "../../../../../tests/fuzz/mod.rs"]
-mod inputs;
-
 use super::*;
-use inputs::{ITERATIONS, Tried, octets};
+use crate::inputs::{ITERATIONS, Tried, octets};
 
 const WORDS: [&[u8]; 22] = [
     b"PROXY ",

@@ -1,10 +1,7 @@
 //! Configuration files: options or an error with a place in the file; and options become a `Config` or an error.
 
-#[path = "../../../../../../tests/fuzz/mod.rs"]
-mod inputs;
-
 use super::*;
-use inputs::{ITERATIONS, Tried, text};
+use crate::inputs::{ITERATIONS, Tried, text};
 
 /// Values of options, good and bad, and what TOML is made of. Keys are drawn from [`KEYS`].
 const WORDS: [&[u8]; 48] = [
