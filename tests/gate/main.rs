@@ -18,6 +18,7 @@ mod extensions;
 mod first_run;
 mod haproxy;
 mod hostile;
+mod internationalized;
 mod limits;
 mod load;
 mod loadgen;

@@ -395,8 +395,7 @@ impl Connection {
             }
             Question::Mail { reverse_path, size, body_8bit, smtp_utf8, dsn } => {
                 let (ret, envid) = (dsn.ret.map(str::to_owned), dsn.envid.map(str::to_owned));
-                let sender =
-                    Sender { reverse_path: reverse_path.to_string(), size, body_8bit, smtp_utf8, ret, envid };
+                let sender = Sender { reverse_path: reverse_path.to_string(), size, body_8bit, smtp_utf8, ret, envid };
                 match Transaction::begin(&self.shard, &self.peer, &reverse_path, sender) {
                     Ok(transaction) => {
                         self.transaction = Some(Box::new(transaction));

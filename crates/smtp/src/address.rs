@@ -58,7 +58,8 @@ impl<'a> Mailbox<'a> {
     /// Reads a mailbox without angle brackets, with the leniency granted to senders: for command lines of tools, not for the wire.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Mailbox<'a>> {
-        let (_, found) = all_consuming(|input| ascii_or_utf8(input, Beyond::UNDERSCORE, mailbox)).parse(text.as_bytes()).ok()?;
+        let (_, found) =
+            all_consuming(|input| ascii_or_utf8(input, Beyond::UNDERSCORE, mailbox)).parse(text.as_bytes()).ok()?;
         Some(found)
     }
 
@@ -213,7 +214,8 @@ fn a_d_l(input: &[u8], beyond: Beyond) -> IResult<&[u8], &[u8]> {
 fn mailbox(input: &[u8], beyond: Beyond) -> IResult<&[u8], Mailbox<'_>> {
     let name = map(|input| domain(input, beyond), |octets| Domain::Name(text(octets)));
     let literal = map(address_literal, |octets| Domain::Literal(text(octets)));
-    let (rest, (local, _, domain)) = (|input| local_part(input, beyond), char('@'), alt((name, literal))).parse(input)?;
+    let (rest, (local, _, domain)) =
+        (|input| local_part(input, beyond), char('@'), alt((name, literal))).parse(input)?;
     Ok((rest, Mailbox { local_part: text(local), domain }))
 }
 

@@ -109,7 +109,9 @@ impl CommandError {
             CommandError::Argument => (501, EnhancedCode(5, 5, 4), "Syntax error in arguments."),
             CommandError::ReversePath => (501, EnhancedCode(5, 1, 7), "Syntax error in sender address."),
             CommandError::ForwardPath => (501, EnhancedCode(5, 1, 3), "Syntax error in recipient address."),
-            CommandError::NonAsciiPath => (553, EnhancedCode(5, 6, 7), "Address is not ASCII, and SMTPUTF8 not in use."),
+            CommandError::NonAsciiPath => {
+                (553, EnhancedCode(5, 6, 7), "Address is not ASCII, and SMTPUTF8 not in use.")
+            }
             CommandError::UnknownParameter => (555, EnhancedCode(5, 5, 4), "Parameter not recognized."),
         };
         Reply::fixed(code, enhanced, text)
