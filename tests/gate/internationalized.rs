@@ -75,6 +75,7 @@ fn addresses_that_are_refused() {
         let said = smtp.say(line);
         assert!(said.starts_with(reply) && said.is_ascii(), "{line}: {said}");
     }
+    drop(smtp);
     gate.stop();
 }
 
