@@ -117,7 +117,9 @@ fn check_config() {
     let at_wrong_value = format!("test.toml:{}", line_of(&wrong_value, "\"open.example\""));
     let broken = good.replace("[domain]", "[domain");
     let at_broken = format!("test.toml:{}", line_of(&broken, "[domain"));
-    let rows: [(&str, &str, &[&str]); 4] = [
+    let internationalized = good.replace("\"open.example\"", "\"*.bü-.example\"");
+    let rows: [(&str, &str, &[&str]); 5] = [
+        ("a domain that is none", &internationalized, &["`*.bü-.example`", "label `bü-` begins or ends with a hyphen"]),
         ("good", &good, &[]),
         ("misspelt key", &misspelt, &[&at_misspelt, "hostnam", "hostname"]),
         ("wrong value", &wrong_value, &[&at_wrong_value, "perhaps"]),

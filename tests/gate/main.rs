@@ -19,6 +19,7 @@ mod extensions;
 mod first_run;
 mod haproxy;
 mod hostile;
+mod internationalized;
 mod limits;
 mod lmtp;
 mod load;

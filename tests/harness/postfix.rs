@@ -24,7 +24,13 @@ pub struct Postfix {
 impl Postfix {
     /// Takes mail for any recipient into one Maildir, except those in `access` (texthash lines: address, reply).
     pub fn next_hop(access: &str) -> Postfix {
-        Postfix::start(access, "virtual_mailbox_domains = open.example, trial.example\n")
+        Postfix::next_hop_with(access, "")
+    }
+
+    /// The same with further lines of main.cf.
+    pub fn next_hop_with(access: &str, more: &str) -> Postfix {
+        let domains = "virtual_mailbox_domains = open.example, trial.example, bücher.example, xn--bcher-kva.example\n";
+        Postfix::start(access, &format!("{domains}{more}"))
     }
 
     /// Takes mail for any recipient from anybody, and believes what this machine tells it of the client in the way that `more` says (lines of

@@ -41,7 +41,7 @@ pub use authentication_results::authentication_results;
 pub use authserv_id::authserv_id;
 pub use from_domain::Author;
 pub use own_fields::{MONITOR_FIELD, monitor_field};
-pub use received::{ReceivedParts, received};
+pub use received::{Protocol, ReceivedParts, TlsFacts, received};
 pub use records::{MessageAuthCacheSizes, MessageAuthCaches};
 
 /// What cannot be set up.

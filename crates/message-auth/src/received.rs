@@ -19,8 +19,10 @@ pub struct ReceivedParts<'a> {
     pub helo: &'a str,
     /// The client's forward-confirmed name, if it has one.
     pub client_name: Option<&'a str>,
-    /// Whether the session was opened with EHLO.
-    pub with_esmtp: bool,
+    /// How the message came.
+    pub with: Protocol,
+    /// What the session's TLS is, if there is any.
+    pub tls: Option<TlsFacts<'a>>,
     /// Our name for the session; the decision log bears the same.
     pub session_id: &'a str,
     /// The recipient, when there is exactly one: several would tell each of the others (RFC 5321 §7.2).
@@ -29,9 +31,61 @@ pub struct ReceivedParts<'a> {
     pub unix_s: u64,
 }
 
+/// The registered words for how a message came (RFC 3848, RFC 6531 §3.7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HELO; there is no word for HELO inside TLS.
+    Smtp,
+    /// EHLO.
+    Esmtp,
+    /// EHLO, inside TLS.
+    Esmtps,
+    /// SMTPUTF8.
+    Utf8Smtp,
+    /// SMTPUTF8, inside TLS.
+    Utf8Smtps,
+}
+
+impl Protocol {
+    /// The word for a session opened with EHLO (`extended`) or HELO, in TLS or in the clear, and a transaction with or without SMTPUTF8.
+    #[must_use]
+    pub fn of(extended: bool, in_tls: bool, smtp_utf8: bool) -> Protocol {
+        match (smtp_utf8, in_tls) {
+            (true, true) => Protocol::Utf8Smtps,
+            (true, false) => Protocol::Utf8Smtp,
+            (false, true) if extended => Protocol::Esmtps,
+            (false, false) if extended => Protocol::Esmtp,
+            (false, _) => Protocol::Smtp,
+        }
+    }
+
+    fn word(self) -> &'static [u8] {
+        match self {
+            Protocol::Smtp => b"SMTP",
+            Protocol::Esmtp => b"ESMTP",
+            Protocol::Esmtps => b"ESMTPS",
+            Protocol::Utf8Smtp => b"UTF8SMTP",
+            Protocol::Utf8Smtps => b"UTF8SMTPS",
+        }
+    }
+
+    fn has_utf8(self) -> bool {
+        matches!(self, Protocol::Utf8Smtp | Protocol::Utf8Smtps)
+    }
+}
+
+/// What a TLS handshake came to.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsFacts<'a> {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'a str,
+    /// The cipher suite by IANA's name.
+    pub cipher: &'a str,
+}
+
 /// The whole field, CRLF included, as written by the host `hostname`.
 ///
-/// A recipient whose local part needs quoting is left out: `for` is optional, and `>` inside quotes misleads readers.
+/// A recipient whose local part needs quoting is left out, as is one that is not ASCII unless the message came with SMTPUTF8: `for` is optional, and `>` inside quotes misleads readers.
 #[must_use]
 pub fn received(hostname: &str, parts: &ReceivedParts<'_>) -> Vec<u8> {
     let mut field = Folded::new("Received", 384);
@@ -52,12 +106,25 @@ pub fn received(hostname: &str, parts: &ReceivedParts<'_>) -> Vec<u8> {
     field.fold();
     field.word(|out| out.extend_from_slice(b"by"));
     field.word(|out| push_name(out, hostname));
-    field.word(|out| out.extend_from_slice(if parts.with_esmtp { b"with ESMTP" } else { b"with SMTP" }));
+    field.word(|out| {
+        out.extend_from_slice(b"with ");
+        out.extend_from_slice(parts.with.word());
+    });
+    if let Some(tls) = parts.tls {
+        field.fold();
+        field.word(|out| {
+            out.extend_from_slice(b"(version=");
+            push_name(out, tls.version);
+            out.extend_from_slice(b" cipher=");
+            push_name(out, tls.cipher);
+            out.push(b')');
+        });
+    }
     field.word(|out| {
         out.extend_from_slice(b"id ");
         push_name(out, parts.session_id);
     });
-    if let Some(recipient) = parts.recipient.filter(|recipient| is_plain_path(recipient)) {
+    if let Some(recipient) = parts.recipient.filter(|recipient| is_plain_path(recipient, parts.with.has_utf8())) {
         field.fold();
         field.word(|out| {
             out.extend_from_slice(b"for <");
@@ -71,10 +138,15 @@ pub fn received(hostname: &str, parts: &ReceivedParts<'_>) -> Vec<u8> {
     field.finish()
 }
 
-/// A dot-atom, `@`, and a domain name or address literal; or `postmaster` alone.
-fn is_plain_path(recipient: &str) -> bool {
+/// A dot-atom, `@`, and a domain name or address literal; or `postmaster` alone. With `utf8` also what is not ASCII (RFC 6531 §3.7.3).
+fn is_plain_path(recipient: &str, utf8: bool) -> bool {
     if recipient.len() > VALUE_OCTETS_MAX {
         return false;
+    }
+    if !recipient.is_ascii() {
+        // As if every character that is not ASCII were a letter.
+        let letters: String = recipient.chars().map(|letter| if letter.is_ascii() { letter } else { 'x' }).collect();
+        return utf8 && !recipient.contains(char::is_control) && is_plain_path(&letters, false);
     }
     match recipient.as_bytes().iter().position(|&octet| octet == b'@') {
         None => is_dot_atom(recipient.as_bytes()),
@@ -149,7 +221,8 @@ mod tests {
         client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
         helo: "helo.example",
         client_name: None,
-        with_esmtp: true,
+        with: Protocol::Esmtp,
+        tls: None,
         session_id: "s1",
         recipient: None,
         unix_s: 0,
@@ -170,7 +243,7 @@ mod tests {
             &ReceivedParts {
                 client: "2001:db8::1".parse().unwrap(),
                 client_name: Some("mail.example.org"),
-                with_esmtp: false,
+                with: Protocol::Smtp,
                 recipient: Some("a.b+c@example.net"),
                 unix_s: 1_764_000_000,
                 ..PARTS
@@ -203,12 +276,53 @@ mod tests {
             ("a@example.net\r\nX: y", false),
             ("@example.net", false),
             ("", false),
+            ("ü@example.net", false),
         ] {
             let field = received("mx.example", &ReceivedParts { recipient: Some(recipient), ..PARTS });
             let field = String::from_utf8(field).unwrap();
             assert_eq!(field.contains("for <"), shown, "{recipient:?}");
             assert_eq!(field.matches("\r\n").count(), if shown { 4 } else { 3 }, "{recipient:?}");
         }
+    }
+
+    #[test]
+    fn internationalized_recipients() {
+        for (recipient, shown) in [
+            ("ü@example.net", true),
+            ("用户@例子.example", true),
+            ("a@bücher.example", true),
+            ("a@example.net", true),
+            ("\"ü >\"@example.net", false),
+            ("ü>@example.net", false),
+            ("ü\u{85}@example.net", false),
+            ("ü\r\nX: y@example.net", false),
+        ] {
+            let parts = ReceivedParts { recipient: Some(recipient), with: Protocol::Utf8Smtp, ..PARTS };
+            let field = String::from_utf8(received("mx.example", &parts)).unwrap();
+            assert_eq!(field.contains(&format!("for <{recipient}>")), shown, "{recipient:?}");
+            assert_eq!(field.matches("\r\n").count(), if shown { 4 } else { 3 }, "{recipient:?}");
+        }
+    }
+
+    #[test]
+    fn protocols() {
+        for (extended, in_tls, smtp_utf8, word) in [
+            (false, false, false, "SMTP"),
+            (false, true, false, "SMTP"),
+            (true, false, false, "ESMTP"),
+            (true, true, false, "ESMTPS"),
+            (true, false, true, "UTF8SMTP"),
+            (true, true, true, "UTF8SMTPS"),
+        ] {
+            let with = Protocol::of(extended, in_tls, smtp_utf8);
+            assert_eq!(with.word(), word.as_bytes());
+        }
+        let tls = Some(TlsFacts { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" });
+        check(
+            &ReceivedParts { with: Protocol::Esmtps, tls, ..PARTS },
+            "Received: from helo.example ([192.0.2.1])\r\n\tby mx.example with ESMTPS\r\n\
+             \t(version=TLSv1.3 cipher=TLS_AES_128_GCM_SHA256) id s1;\r\n\tThu, 01 Jan 1970 00:00:00 +0000\r\n",
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! evaluation is one run and suspends nowhere. No name is looked up twice in one evaluation. A result that holds for
 //! others too is kept (`spf_results`).
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use mx6_dns::{Deadline, Dns, Lookup, Source};
+use mx6_policy::a_labels;
 use mx6_policy::facts::{CacheState, MethodResult, Spf, SpfIdentity};
 use mx6_spf::{Answer, Answers, Evaluation, Identity, Output, Query, Request, SpfResult, check_host};
 
@@ -26,8 +28,9 @@ impl MessageAuth {
     ///
     /// `explain` also fetches the sender's explanation (`exp=`) of a fail, and always evaluates. 20 s overall, then `temperror`.
     pub async fn spf(&self, client: IpAddr, helo: &str, reverse_path: Option<(&str, &str)>, explain: bool) -> Spf {
-        let (identity, domain, evaluated) = match reverse_path {
-            Some((local_part, domain)) => (SpfIdentity::MailFrom, domain, Identity::MailFrom { local_part, domain }),
+        let reverse_path = reverse_path.map(|(local_part, domain)| (local_part, dns_form(domain)));
+        let (identity, domain, evaluated) = match &reverse_path {
+            Some((local_part, domain)) => (SpfIdentity::MailFrom, &**domain, Identity::MailFrom { local_part, domain }),
             None => (SpfIdentity::Helo, helo, Identity::Helo),
         };
         let client = client.to_canonical();
@@ -83,6 +86,11 @@ impl MessageAuth {
             }
         }
     }
+}
+
+/// A-labels of a domain that is not ASCII (RFC 7208 §4.3, RFC 8616 §4); if there are none, it stays, and is none that can have a record.
+fn dns_form(domain: &str) -> Cow<'_, str> {
+    if domain.is_ascii() { domain.into() } else { a_labels(domain).unwrap_or(domain.into()) }
 }
 
 type Asked = (Query, Told);

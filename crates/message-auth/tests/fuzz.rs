@@ -13,8 +13,8 @@ use inputs::{ITERATIONS, Tried, has_bare_cr_or_lf, octets, text};
 use mx6_dkim::Header;
 use mx6_dns::{CacheSizes, Caches, Dns, DnsConfig, Zone};
 use mx6_message_auth::{
-    AuthConfig, HeaderReading, MessageAuth, MessageAuthCacheSizes, MessageAuthCaches, ReceivedParts,
-    authentication_results, monitor_field, received,
+    AuthConfig, HeaderReading, MessageAuth, MessageAuthCacheSizes, MessageAuthCaches, Protocol, ReceivedParts,
+    TlsFacts, authentication_results, monitor_field, received,
 };
 use mx6_policy::facts::{CacheState, Dkim, Dmarc, DmarcPolicy, Facts, Iprev, MethodResult, PtrState, Spf, SpfIdentity};
 
@@ -192,7 +192,8 @@ fn nothing_breaks_out_of_our_fields() {
                 client: facts.client,
                 helo,
                 client_name: Some(name),
-                with_esmtp: true,
+                with: Protocol::Utf8Smtps,
+                tls: Some(TlsFacts { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" }),
                 session_id,
                 recipient: Some(recipient),
                 unix_s: 1_749_988_800,

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use crate::{NoALabels, a_labels};
+
 /// What a domain chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DomainMode {
@@ -33,9 +35,12 @@ pub enum DirectoryError {
     /// Not one of the three words.
     #[error("domain mode `{0}` is not one of accept, reject, monitor")]
     Mode(String),
-    /// Not a domain in A-label form.
-    #[error("`{0}` is not a domain name; write ASCII (A-labels, xn--…), and `*.` in front for all names below it")]
+    /// Not a domain.
+    #[error("`{0}` is not a domain name; write `*.` in front for all names below it")]
     Name(String),
+    /// Not ASCII, and without a form in A-labels.
+    #[error("`{0}` is not a domain name: {1}")]
+    Internationalized(String, NoALabels),
     /// Entered twice with different modes.
     #[error("domain `{0}` is listed twice with different modes")]
     Twice(String),
@@ -49,20 +54,21 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Enters `pattern` (`open.example` or `*.open.example`, A-labels, any case).
+    /// Enters `pattern` (`open.example` or `*.open.example`, A-labels or U-labels, any case).
     ///
     /// # Errors
     /// If it is not a domain name, or stands there already with another mode.
     pub fn insert(&mut self, pattern: &str, mode: DomainMode) -> Result<(), DirectoryError> {
-        let lower = pattern.strip_suffix('.').unwrap_or(pattern).to_ascii_lowercase();
-        let (table, name) = match lower.strip_prefix("*.") {
+        let (table, name) = match pattern.strip_prefix("*.") {
             Some(suffix) => (&mut self.below, suffix),
-            None => (&mut self.exact, lower.as_str()),
+            None => (&mut self.exact, pattern),
         };
-        if !is_domain_name(name) {
+        let name = a_labels(name.strip_suffix('.').unwrap_or(name))
+            .map_err(|reason| DirectoryError::Internationalized(pattern.to_owned(), reason))?;
+        if !is_domain_name(&name) {
             return Err(DirectoryError::Name(pattern.to_owned()));
         }
-        match table.insert(name.into(), mode) {
+        match table.insert(Box::from(&*name), mode) {
             Some(before) if before != mode => Err(DirectoryError::Twice(pattern.to_owned())),
             _ => Ok(()),
         }
@@ -117,7 +123,9 @@ mod tests {
             ("*.open.example", "monitor"),
             ("v4only.example.", "reject"),
             ("*.example", "reject"),
+            ("bücher.example", "accept"),
             ("xn--bcher-kva.example", "accept"),
+            ("*.BÜCHER.example.", "monitor"),
         ] {
             directory.insert(pattern, mode.parse().unwrap()).unwrap();
         }
@@ -132,6 +140,7 @@ mod tests {
             ("xopen.example", Some(DomainMode::Reject)),
             ("open.example.net", None),
             ("xn--bcher-kva.example", Some(DomainMode::Accept)),
+            ("a.xn--bcher-kva.example", Some(DomainMode::Monitor)),
             ("", None),
         ] {
             assert_eq!(directory.mode(domain), mode, "{domain}");
@@ -144,9 +153,12 @@ mod tests {
         directory.insert("a.example", DomainMode::Accept).unwrap();
         directory.insert("a.example", DomainMode::Accept).unwrap();
         assert_eq!(directory.insert("A.example", DomainMode::Reject), Err(DirectoryError::Twice("A.example".into())));
-        for bad in ["", "*", "*.", "a..b", "bücher.example", "a b", "*.*.example", "-a.example", "a@b.example"] {
+        for bad in ["", "*", "*.", "a..b", "a b", "*.*.example", "-a.example", "a@b.example"] {
             assert_eq!(directory.insert(bad, DomainMode::Accept), Err(DirectoryError::Name(bad.into())), "{bad}");
         }
+        let reason = NoALabels::Hyphen("ü-".into());
+        let bad = Err(DirectoryError::Internationalized("*.ü-.example".into(), reason));
+        assert_eq!(directory.insert("*.ü-.example", DomainMode::Accept), bad);
         assert!("allow".parse::<DomainMode>().is_err());
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod a_labels;
 mod client;
 mod directory;
 pub mod facts;
@@ -14,6 +15,7 @@ pub mod limits;
 mod replies;
 mod rule;
 
+pub use a_labels::{NoALabels, a_labels};
 pub use client::{Client, Connector, ConnectorError, canonical_address, canonical_network};
 pub use directory::{Directory, DirectoryError, DomainMode};
 pub use gate::{EndOfData, Gate, Mode, PtrMode, RECEIVED_FIELDS_MAX, RecipientClass, Ruling};

@@ -74,12 +74,14 @@ pub(crate) fn check_folders(config: &Config) -> Result<(), FolderError> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn check(options: Options) -> Result<CheckReport, CheckError> {
+    let domains = internationalized(&options.domain);
     let config = options.check()?;
     dns_config(&config.names, config.dns_timeout)?;
     check_folders(&config)?;
     load_tls(&config)?;
     let kernels = Kernels::select(config.kernels)?.kernels;
     let mut lines = summary(&config);
+    lines.extend(domains);
     lines.push(format!("kernels {kernels}"));
     Ok(CheckReport { lines })
 }
@@ -99,6 +101,17 @@ pub(crate) fn dns_config(names: &NameSource, query_timeout: Option<Duration>) ->
     }
     config.check()?;
     Ok(config)
+}
+
+/// The domains that were not written in the form in which they are compared.
+fn internationalized(domains: &[String]) -> Vec<String> {
+    let names = domains.iter().filter_map(|entry| Some(entry.split_once('=')?.0.trim()));
+    let a_labels = |name: &str| {
+        let suffix = name.strip_prefix("*.").unwrap_or(name);
+        let a_labels = mx6_policy::a_labels(suffix).ok()?;
+        Some(format!("domain {name} is {}{a_labels}", &name[..name.len() - suffix.len()]))
+    };
+    names.filter(|name| !name.is_ascii()).filter_map(a_labels).collect()
 }
 
 fn summary(config: &Config) -> Vec<String> {

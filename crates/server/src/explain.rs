@@ -23,6 +23,7 @@ use crate::dkim_batch::{DkimBatch, DkimBatchLimits};
 use crate::evaluation::Evaluation;
 use crate::pending::Pending;
 use crate::record::identity_word;
+use crate::transaction::served_form;
 
 /// One message and how it would come in.
 #[derive(Debug, Clone)]
@@ -161,7 +162,7 @@ impl Pipeline {
     }
 
     async fn converse(&self, question: &Question, batch: &Rc<DkimBatch>) -> Result<Asked, ExplainError> {
-        let config = SessionConfig { size_limit: self.size_limit, ..SessionConfig::default() };
+        let config = SessionConfig { size_limit: self.size_limit, smtp_utf8: true, ..SessionConfig::default() };
         let mut session = Session::new(Arc::new(config), 0);
         let octets = conversation(question);
         let mut input = octets.as_slice();
@@ -192,7 +193,7 @@ impl Pipeline {
                             spf = Some(Pending::known_at_once(self.spf(&question.helo, &reverse_path).await));
                         }
                         mx6_smtp::Question::Rcpt { forward_path: ForwardPath::Mailbox(mailbox), .. } => {
-                            domain = Some(mailbox.domain.as_str().to_ascii_lowercase());
+                            domain = Some(served_form(mailbox.domain.as_str()));
                         }
                         mx6_smtp::Question::EndOfData { fault } => {
                             let spf = spf.ok_or(ExplainError::Lost)?;
@@ -218,7 +219,9 @@ impl Pipeline {
 /// What the client would send.
 fn conversation(question: &Question) -> Vec<u8> {
     let Question { helo, mail_from, rcpt_to, message, .. } = question;
-    let mut octets = format!("EHLO {helo}\r\nMAIL FROM:<{mail_from}>\r\nRCPT TO:<{rcpt_to}>\r\nDATA\r\n").into_bytes();
+    let smtp_utf8 = if mail_from.is_ascii() && rcpt_to.is_ascii() { "" } else { " SMTPUTF8" };
+    let mut octets =
+        format!("EHLO {helo}\r\nMAIL FROM:<{mail_from}>{smtp_utf8}\r\nRCPT TO:<{rcpt_to}>\r\nDATA\r\n").into_bytes();
     // A file with LF line ends throughout stands for the message with CRLF; mixed line ends are left for the framing to judge.
     let unix = !message.contains(&b'\r');
     for line in message.split_inclusive(|octet| *octet == b'\n') {

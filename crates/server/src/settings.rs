@@ -95,6 +95,8 @@ fn session_config(config: &Config, tls: &TlsState, offers: Offers) -> SessionCon
         hostname: config.hostname.clone(),
         size_limit,
         eight_bit_mime: offers.eight_bit_mime,
+        // Not without 8BITMIME (RFC 6531 §3.1).
+        smtp_utf8: offers.smtp_utf8 && offers.eight_bit_mime,
         dsn: offers.dsn,
         one_domain: config.gate.one_domain,
         watch_early_talkers: config.early_talker != EarlyTalker::Ignore,

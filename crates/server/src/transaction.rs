@@ -1,13 +1,14 @@
 //! One mail transaction: envelope, message, verdict, delivery, records.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
 use mx6_delivery::{NextHopClient, Sender};
-use mx6_message_auth::ReceivedParts;
+use mx6_message_auth::{Protocol, ReceivedParts, TlsFacts};
 use mx6_policy::facts::{Facts, MethodResult, Spf};
-use mx6_policy::{EndOfData, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage};
+use mx6_policy::{EndOfData, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage, a_labels};
 use mx6_runtime::Deadline;
 use mx6_smtp::{ForwardPath, MessageFault, Outcome, RcptDsn, ReversePath, Verdict};
 use mx6_telemetry::{Counter, Durations};
@@ -37,6 +38,7 @@ pub(crate) struct Transaction {
     reverse_path: String,
     spf: Pending<Spf>,
     size: Option<u64>,
+    smtp_utf8: bool,
     delivery: mx6_delivery::Transaction,
     /// The body stalled, the next-hop connection was given back.
     released: bool,
@@ -75,6 +77,7 @@ impl Transaction {
             reverse_path: sender.reverse_path.clone(),
             spf,
             size: sender.size,
+            smtp_utf8: sender.smtp_utf8,
             delivery: settings.delivery.begin(sender),
             settings,
             released: false,
@@ -87,7 +90,7 @@ impl Transaction {
     pub(crate) async fn rcpt(&mut self, peer: &mut Peer, forward_path: &ForwardPath<'_>, dsn: &RcptDsn<'_>) -> Answer {
         let (path, domain) = match forward_path {
             ForwardPath::Postmaster => ("postmaster".to_owned(), None),
-            ForwardPath::Mailbox(mailbox) => (mailbox.to_string(), Some(mailbox.domain.as_str().to_ascii_lowercase())),
+            ForwardPath::Mailbox(mailbox) => (mailbox.to_string(), Some(served_form(mailbox.domain.as_str()))),
         };
         match self.judge_recipient(peer, domain.as_deref()).await {
             Ok((class, would)) => {
@@ -314,7 +317,8 @@ impl Transaction {
             client: facts.client,
             helo: &peer.helo,
             client_name: facts.iprev.confirmed.as_deref(),
-            with_esmtp: peer.with_esmtp,
+            with: Protocol::of(peer.with_esmtp, peer.tls.is_some(), self.smtp_utf8),
+            tls: peer.tls.as_ref().map(|tls| TlsFacts { version: tls.version, cipher: &tls.cipher }),
             session_id: &peer.session_id,
             recipient,
             unix_s: unix_s(),
@@ -402,6 +406,11 @@ impl Transaction {
 /// On trial: what the rule at the end of data objected to.
 fn objection(ruling: &Ruling) -> Option<Objection> {
     ruling.rule.zip(ruling.would.clone())
+}
+
+/// A recipient's domain as the served ones are written. One without A-labels stays as it is, and is none that is served.
+pub(crate) fn served_form(domain: &str) -> String {
+    a_labels(domain).map_or_else(|_| domain.to_owned(), Cow::into_owned)
 }
 
 fn start_spf(shard: &Rc<Shard>, peer: &Peer, identity: Option<(String, String)>) -> Pending<Spf> {

@@ -91,6 +91,8 @@ pub enum CommandError {
     ReversePath,
     /// The forward-path of RCPT.
     ForwardPath,
+    /// An address that is not ASCII, in a transaction without SMTPUTF8 (RFC 6531 §3.5).
+    NonAsciiPath,
     /// A parameter of MAIL or RCPT that nobody knows, or that was not offered.
     UnknownParameter,
 }
@@ -107,6 +109,9 @@ impl CommandError {
             CommandError::Argument => (501, EnhancedCode(5, 5, 4), "Syntax error in arguments."),
             CommandError::ReversePath => (501, EnhancedCode(5, 1, 7), "Syntax error in sender address."),
             CommandError::ForwardPath => (501, EnhancedCode(5, 1, 3), "Syntax error in recipient address."),
+            CommandError::NonAsciiPath => {
+                (553, EnhancedCode(5, 6, 7), "Address is not ASCII, and SMTPUTF8 not in use.")
+            }
             CommandError::UnknownParameter => (555, EnhancedCode(5, 5, 4), "Parameter not recognized."),
         };
         Reply::fixed(code, enhanced, text)
@@ -127,7 +132,8 @@ impl<'a> Command<'a> {
     /// The argument of HELO and EHLO is any token of letters, digits and `-._:[]%`, up to 255 octets: clients are seen to say all sorts of
     /// things, and what may be concluded from them is not for a parser to say.
     ///
-    /// All parameters are known here that can be offered; whether they were is for the session to say.
+    /// All parameters are known here that can be offered; whether they were is for the session to say, as is whether MAIL's SMTPUTF8 allows
+    /// RCPT an address that is not ASCII.
     ///
     /// # Errors
     /// What the peer did wrong; [`CommandError::reply`] says it to him.
@@ -220,6 +226,9 @@ fn mail(argument: &[u8]) -> Result<Command<'_>, CommandError> {
     let (rest, reverse_path) = address::reverse_path(rest).map_err(|_| CommandError::ReversePath)?;
     let mut parameters = MailParameters::default();
     parameters::each(rest, |keyword, value| parameters.take(keyword, value))?;
+    if !parameters.smtp_utf8 && !reverse_path.is_ascii() {
+        return Err(CommandError::NonAsciiPath);
+    }
     Ok(Command::Mail { reverse_path, parameters })
 }
 

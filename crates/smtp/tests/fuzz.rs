@@ -77,7 +77,8 @@ fn print(command: &Command<'_>) -> String {
             };
             let ret = parameters.dsn.ret.map(|ret| format!(" RET={ret}")).unwrap_or_default();
             let envid = parameters.dsn.envid.map(|envid| format!(" ENVID={envid}")).unwrap_or_default();
-            format!("MAIL FROM:<{reverse_path}>{size}{body}{ret}{envid}")
+            let utf8 = if parameters.smtp_utf8 { " SMTPUTF8" } else { "" };
+            format!("MAIL FROM:<{reverse_path}>{size}{body}{utf8}{ret}{envid}")
         }
         Command::Rcpt { forward_path, dsn } => {
             let notify = dsn.notify.map(|notify| format!(" NOTIFY={notify}")).unwrap_or_default();

@@ -161,8 +161,12 @@ impl MacroString {
         self.tells_of_sender
     }
 
-    /// Expands into a target name (§4.8, §7.3); `None` if that cannot be in DNS.
+    /// Expands into a target name (§4.8, §7.3); `None` if that cannot be in DNS, as whatever tells a local part that is not ASCII (RFC 8616
+    /// §4).
     pub(crate) fn expand_name(&self, values: &Values<'_>) -> Option<String> {
+        if !values.local_part.is_ascii() && self.tells_local_part() {
+            return None;
+        }
         // From the right: whatever stands left of more than 253 octets and a final dot is cut off anyway.
         let (mut parts, mut octets) = (Vec::new(), 0);
         for piece in self.pieces.iter().rev() {
@@ -177,6 +181,13 @@ impl MacroString {
         }
         parts.reverse();
         name::target_name(&parts.concat())
+    }
+
+    fn tells_local_part(&self) -> bool {
+        self.pieces.iter().any(|piece| match piece {
+            Piece::Literal(_) => false,
+            Piece::Macro(expand) => matches!(expand.letter, Letter::Sender | Letter::LocalPart),
+        })
     }
 
     /// Expands into an explanation, cut at [`EXPLANATION_OCTETS_MAX`]; `None` if a value made it anything but printable

@@ -13,7 +13,9 @@ use mx6_dkim::kernels::{KernelChoice, KernelError};
 use mx6_dns::{CacheSizes, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCacheSizes;
 use mx6_policy::limits::{LimitError, LimitRules};
-use mx6_policy::{Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode, canonical_network};
+use mx6_policy::{
+    Connector, ConnectorError, Directory, DirectoryError, Gate, Mode, PtrMode, a_labels, canonical_network,
+};
 use mx6_runtime::{Cores, CoresError};
 use mx6_telemetry::LogTarget;
 
@@ -355,6 +357,13 @@ impl Options {
             let remedy = "give our fully qualified name, such as mx.example.com";
             return Err(ConfigError::Missing { option: "--hostname", remedy });
         };
+        if !hostname.is_ascii() {
+            let reason = match a_labels(hostname) {
+                Ok(a_labels) => format!("must be ASCII; write {a_labels}"),
+                Err(reason) => format!("must be ASCII, in A-labels (xn--…); and {reason}"),
+            };
+            return Err(ConfigError::invalid("--hostname", hostname, reason));
+        }
         if !is_domain_name(hostname, b"-") {
             return Err(ConfigError::invalid(
                 "--hostname",
@@ -620,9 +629,17 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 27] = [
+        let cases: [(Change, &str); 29] = [
             (|o| o.hostname = None, "--hostname is missing: give our fully qualified name"),
             (|o| o.hostname = Some("a b".into()), "--hostname `a b`: is not a domain name"),
+            (
+                |o| o.hostname = Some("bü.example".into()),
+                "--hostname `bü.example`: must be ASCII; write xn--b-eha.example",
+            ),
+            (
+                |o| o.hostname = Some("ü-.example".into()),
+                "must be ASCII, in A-labels (xn--…); and label `ü-` begins or",
+            ),
             (|o| o.listen = vec![], "--listen is missing"),
             (|o| o.listen = vec!["::1:25".into()], "--listen `::1:25`: write ADDRESS:PORT"),
             (|o| o.proxy_listen = vec!["[::1]:1".into()], "--proxy-from is missing"),

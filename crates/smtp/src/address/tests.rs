@@ -93,10 +93,58 @@ fn paths() {
         assert_eq!(recipient(input).as_deref(), as_recipient, "recipient {input}");
     }
     for octet in (0..=31).chain(127..=255u8) {
+        // As UTF-8 these are controls, or not UTF-8 at all.
         for (before, after) in [("<a", "@b>"), ("<a@b", ">"), ("<\"", "\"@b>")] {
             let path = [before.as_bytes(), &[octet], after.as_bytes()].concat();
             assert!(reverse_path(&path).is_err(), "{octet}");
         }
+    }
+}
+
+#[test]
+fn internationalized_paths() {
+    for (path, accepted) in [
+        ("<ü@b.example>", true),
+        ("<用户@例子.example>", true),
+        ("<a.ü.b@b.example>", true),
+        ("<\"ü b\"@c.example>", true),
+        ("<a@bücher.example>", true),
+        ("<a@xn--bcher-kva.ü-b.example>", true),
+        ("<@ü.example:a@b.example>", true),
+        ("<\u{a0}@b.example>", true),
+        ("<ü.@b.example>", false),
+        ("<ü..a@b.example>", false),
+        ("<ü a@b.example>", false),
+        ("<a@ü..example>", false),
+        ("<a@-ü.example>", false),
+        ("<a@ü-.example>", false),
+        ("<a@ü.example.>", false),
+        ("<\"\\ü\"@b.example>", false),
+        ("<a@[ü]>", false),
+        ("<ü>", false),
+        ("<ü@b.example", false),
+        ("<\u{80}@b.example>", false),
+        ("<\u{9f}@b.example>", false),
+        ("<a@\u{85}.example>", false),
+        ("<\"\u{9b}\"@b.example>", false),
+        ("<ü\u{7f}@b.example>", false),
+        ("<\"ü\n\"@b.example>", false),
+    ] {
+        assert_eq!(sender(path).is_some(), accepted, "sender {path:?}");
+        assert_eq!(recipient(path).is_some(), accepted, "recipient {path:?}");
+    }
+    assert_eq!(sender("<ü@b_c.example>").as_deref(), Some("ü@b_c.example"));
+    assert_eq!(recipient("<ü@b_c.example>"), None);
+    for broken in [&b"\xc3"[..], b"\xfc", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf0\x9f"] {
+        for (before, after) in [("<a", "@b>"), ("<a@b", ">"), ("<\"", "\"@b>"), ("<\u{fc}", "@b>")] {
+            let path = [before.as_bytes(), broken, after.as_bytes()].concat();
+            assert!(reverse_path(&path).is_err() && forward_path(&path).is_err(), "{}", path.escape_ascii());
+        }
+    }
+    // Octets count, not characters.
+    for (local, domain, accepted) in [(32, 90, true), (33, 90, false), (1, 125, true), (1, 126, false)] {
+        let path = alloc::format!("<{}@{}>", "ü".repeat(local), "ü".repeat(domain));
+        assert_eq!(sender(&path).is_some(), accepted, "{} octets", path.len());
     }
 }
 

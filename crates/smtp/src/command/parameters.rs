@@ -1,4 +1,4 @@
-//! The parameters of MAIL and RCPT (RFC 5321 §4.1.2, RFC 1870, RFC 6152, RFC 3461): one function per ABNF rule, borrowing the line.
+//! The parameters of MAIL and RCPT (RFC 5321 §4.1.2, RFC 1870, RFC 3461, RFC 6152, RFC 6531): one function per ABNF rule, borrowing the line.
 //!
 //! Values that only a next hop understands are checked and handed on as the client wrote them: nothing in them can end a line or begin
 //! another parameter.
@@ -11,13 +11,13 @@ use core::str;
 use nom::branch::alt;
 use nom::bytes::complete::{tag_no_case, take_while, take_while_m_n, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{map, opt, recognize, value, verify};
+use nom::combinator::{all_consuming, map, opt, recognize, value, verify};
 use nom::multi::many0_count;
 use nom::sequence::{pair, preceded};
 use nom::{IResult, Parser};
 
 use super::{CommandError, only};
-use crate::address::{self, atom};
+use crate::address::{self, Beyond, atom};
 use crate::limits::{ENVID_OCTETS_MAX, ORCPT_OCTETS_MAX, SIZE_DIGITS_MAX};
 
 /// The parameters of MAIL that can be offered.
@@ -47,8 +47,16 @@ pub struct MailDsn<'a> {
 pub struct RcptDsn<'a> {
     /// `NOTIFY=`: `NEVER`, or some of `SUCCESS`, `FAILURE` and `DELAY` with commas between them, in any case.
     pub notify: Option<&'a str>,
-    /// `ORCPT=`: an address type, a semicolon, and an address in xtext.
+    /// `ORCPT=`: an address type, a semicolon, and an address in xtext; in UTF-8 only with SMTPUTF8 (RFC 6533 §3).
     pub orcpt: Option<&'a str>,
+}
+
+impl RcptDsn<'_> {
+    /// Whether it can go where SMTPUTF8 is not known.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.orcpt.is_none_or(str::is_ascii)
+    }
 }
 
 impl<'a> MailParameters<'a> {
@@ -135,10 +143,11 @@ fn esmtp_keyword(input: &[u8]) -> IResult<&[u8], &[u8]> {
 }
 
 /// ```abnf
-/// esmtp-value = 1*(%d33-60 / %d62-126)
+/// esmtp-value =  1*(%d33-60 / %d62-126)
+/// esmtp-value =/ UTF8-non-ascii
 /// ```
 fn esmtp_value(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    take_while1(|octet| matches!(octet, 33..=60 | 62..=126)).parse(input)
+    take_while1(|octet| matches!(octet, 33..=60 | 62..=126 | 128..)).parse(input)
 }
 
 /// ```abnf
@@ -208,11 +217,26 @@ fn notify_list_element(input: &[u8]) -> IResult<&[u8], u8> {
 
 /// ```abnf
 /// original-recipient-address = addr-type ";" xtext
+/// original-recipient-address =/ "utf-8" ";" ( utf-8-addr-xtext / utf-8-addr-unitext )
 /// addr-type                  = atom
 /// ```
+///
+/// utf-8-addr-xtext (RFC 6533 §3) is xtext; utf-8-addr-unitext is not looked at further than for being UTF-8.
 fn orcpt_value(input: &[u8]) -> IResult<&[u8], &str> {
+    let atom = |input| atom(input, Beyond::NOTHING);
     let address = recognize((atom, char(';'), verify(xtext, |octets: &[u8]| !octets.is_empty())));
-    map(verify(address, |octets: &[u8]| octets.len() <= ORCPT_OCTETS_MAX), address::text).parse(input)
+    let utf8_address = recognize(pair(tag_no_case("utf-8;"), utf8_addr_unitext));
+    let fits = |octets: &[u8]| octets.len() <= ORCPT_OCTETS_MAX;
+    map(verify(alt((all_consuming(address), utf8_address)), fits), address::text).parse(input)
+}
+
+/// ```abnf
+/// utf-8-addr-unitext = 1*(QUCHAR / EmbeddedUnicodeChar)
+/// QUCHAR             = %x21-2a / %x2c-3c / %x3e-5b / %x5d-7e / UTF8-2 / UTF8-3 / UTF8-4
+/// ```
+fn utf8_addr_unitext(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    let octets = take_while1(|octet| matches!(octet, 33..=42 | 44..=60 | 62..=126 | 128..));
+    verify(octets, address::is_utf8_without_controls).parse(input)
 }
 
 /// ```abnf

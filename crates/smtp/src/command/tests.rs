@@ -81,7 +81,7 @@ fn mail_parameters() {
     let dsn = |ret, envid| Ok(MailParameters { dsn: MailDsn { ret, envid }, ..none });
     let envid = |octets: usize| alloc::format!(" ENVID={}", "e".repeat(octets));
     let (longest, too_long) = (envid(100), envid(101));
-    let cases: [(&str, Result<MailParameters<'_>, CommandError>); 49] = [
+    let cases: [(&str, Result<MailParameters<'_>, CommandError>); 51] = [
         ("", some(None, None)),
         (" ", some(None, None)),
         (" SIZE=0", some(Some(0), None)),
@@ -103,7 +103,9 @@ fn mail_parameters() {
         (" BODY=8BIT", Err(Argument)),
         (" =1", Err(Argument)),
         (" -A=1", Err(Argument)),
-        (" A=é", Err(Argument)),
+        (" A=é", Err(UnknownParameter)),
+        (" SIZE=é", Err(Argument)),
+        (" ENVID=é", Err(Argument)),
         ("SIZE=1", Err(Argument)),
         (" SMTPUTF8", utf8),
         (" smtputf8", utf8),
@@ -145,7 +147,7 @@ fn rcpt_parameters() {
     let dsn = |notify, orcpt| Ok(RcptDsn { notify, orcpt });
     let orcpt = |octets: usize| alloc::format!(" ORCPT=rfc822;{}", "a".repeat(octets - 7));
     let (longest, too_long) = (orcpt(500), orcpt(501));
-    let cases: [(&str, Result<RcptDsn<'_>, CommandError>); 32] = [
+    let cases: [(&str, Result<RcptDsn<'_>, CommandError>); 35] = [
         ("", dsn(None, None)),
         (" NOTIFY=NEVER", dsn(Some("NEVER"), None)),
         (" notify=delay", dsn(Some("delay"), None)),
@@ -154,6 +156,9 @@ fn rcpt_parameters() {
         (" ORCPT=rfc822;a+2Bb@c.example", dsn(None, Some("rfc822;a+2Bb@c.example"))),
         (" ORCPT=x400;/C+3DDE/  NOTIFY=NEVER", dsn(Some("NEVER"), Some("x400;/C+3DDE/"))),
         (" ORCPT=utf-8;\\x{E9}@c.example", dsn(None, Some("utf-8;\\x{E9}@c.example"))),
+        (" ORCPT=UTF-8;é+@c.example", Err(Argument)),
+        (" ORCPT=UTF-8;é@c.example", dsn(None, Some("UTF-8;é@c.example"))),
+        (" ORCPT=utf-8;\u{85}@c.example", Err(Argument)),
         (&longest, dsn(None, Some(&longest[7..]))),
         (&too_long, Err(Argument)),
         (" NOTIFY", Err(Argument)),
@@ -191,7 +196,11 @@ fn rcpt_parameters() {
 
 #[test]
 fn mail_and_rcpt() {
-    let cases: [(&str, Option<CommandError>); 17] = [
+    let cases: [(&str, Option<CommandError>); 21] = [
+        ("MAIL FROM:<é@b>", Some(CommandError::NonAsciiPath)),
+        ("MAIL FROM:<é@b> SMTPUTF8", None),
+        ("MAIL FROM:<é@b> RET=SOME", Some(Argument)),
+        ("RCPT TO:<é@b>", None),
         ("mail from:<>", None),
         ("MAIL FROM: <>", None),
         ("MAIL FROM:  <>", Some(CommandError::ReversePath)),

@@ -74,6 +74,7 @@ impl Session {
             self.transaction = Transaction::Refused;
             return self.reply(&replies::MESSAGE_TOO_LARGE);
         }
+        self.smtp_utf8 = smtp_utf8;
         Some(Step::Question(Question::Mail { reverse_path, size, body_8bit: body_8bit == Some(true), smtp_utf8, dsn }))
     }
 
@@ -93,6 +94,9 @@ impl Session {
             Transaction::Open { .. } if self.incoming.is_some() => self.bad_command(&replies::CHUNKS_BEGUN),
             Transaction::Open { recipients, .. } if recipients >= self.config.recipients_max => {
                 self.reply(&replies::TOO_MANY_RECIPIENTS)
+            }
+            Transaction::Open { .. } if !self.smtp_utf8 && !(forward_path.is_ascii() && dsn.is_ascii()) => {
+                self.refuse(CommandError::NonAsciiPath)
             }
             Transaction::Open { .. } => Some(Step::Question(Question::Rcpt { forward_path, dsn })),
         }
@@ -132,11 +136,13 @@ impl Session {
                 self.close(Closing::Chunking);
                 None
             }
-            CommandError::ForwardPath | CommandError::UnknownParameter if self.transaction.is_open() => {
+            CommandError::ForwardPath | CommandError::NonAsciiPath | CommandError::UnknownParameter
+                if self.transaction.is_open() =>
+            {
                 self.transaction.count_recipient(false);
                 self.reply(&error.reply())
             }
-            CommandError::ReversePath | CommandError::UnknownParameter => {
+            CommandError::ReversePath | CommandError::NonAsciiPath | CommandError::UnknownParameter => {
                 if !self.transaction.is_open() {
                     self.transaction = Transaction::Refused;
                 }

@@ -44,6 +44,8 @@ pub struct Session {
     /// Whether HELO or EHLO was accepted.
     greeted: bool,
     transaction: Transaction,
+    /// Whether the transaction's MAIL said so: without it no address may have UTF-8 (RFC 6531 §3.2).
+    smtp_utf8: bool,
     /// The message that is coming in; between two of its chunks, too.
     incoming: Option<Incoming>,
     /// The message is over with a chunk that was not its last.
@@ -211,6 +213,7 @@ impl Session {
             in_tls: false,
             greeted: false,
             transaction: Transaction::None,
+            smtp_utf8: false,
             incoming: None,
             chunks_may_follow: false,
             transactions: 0,

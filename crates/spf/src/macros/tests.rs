@@ -84,6 +84,22 @@ fn every_other_octet_is_escaped() {
     assert_eq!(unescaped.expand_text(&Values { local_part: "a\r\n250 ok", ..values() }), None);
 }
 
+/// RFC 8616 §4.
+#[test]
+fn a_local_part_that_is_not_ascii_is_in_no_name() {
+    let values = Values { local_part: "ü-b", ..values() };
+    for (string, want) in [
+        ("%{l}.example.com", None),
+        ("%{l1r-}.example.com", None),
+        ("%{s}.example.com", None),
+        ("%{L}.example.com", None),
+        ("%{o}.example.com", Some("email.example.com.example.com")),
+    ] {
+        let name = MacroString::parse(string, Place::Term).unwrap().expand_name(&values);
+        assert_eq!(name.as_deref(), want, "{string}");
+    }
+}
+
 #[test]
 fn faults() {
     for string in [
