@@ -42,22 +42,22 @@ fn to_ascii(domain: &str) -> Option<Cow<'_, str>> {
 
 /// The library says only that something is wrong.
 fn reason(domain: &str) -> NoALabels {
-    for label in domain.split('.').filter(|label| !label.is_empty() && to_ascii(label).is_none()) {
-        if label.starts_with('-') || label.ends_with('-') {
-            return NoALabels::Hyphen(label.to_owned());
-        }
-        let is_refused = |&character: &char| {
-            // Behind a letter for the sake of marks, which no label may begin with.
-            let (alone, behind) = (String::from(character), format!("a{character}"));
-            character != '-' && to_ascii(&alone).is_none() && to_ascii(&behind).is_none()
-        };
-        return match label.chars().find(is_refused) {
-            Some(character) => NoALabels::Character(character),
-            None if label.len() > LABEL_OCTETS_MAX => NoALabels::Name,
-            None => NoALabels::Label(label.to_owned()),
-        };
+    let Some(label) = domain.split('.').find(|label| !label.is_empty() && to_ascii(label).is_none()) else {
+        return NoALabels::Name;
+    };
+    if label.starts_with('-') || label.ends_with('-') {
+        return NoALabels::Hyphen(label.to_owned());
     }
-    NoALabels::Name
+    let is_refused = |&character: &char| {
+        // Behind a letter for the sake of marks, which no label may begin with.
+        let (alone, behind) = (String::from(character), format!("a{character}"));
+        character != '-' && to_ascii(&alone).is_none() && to_ascii(&behind).is_none()
+    };
+    match label.chars().find(is_refused) {
+        Some(character) => NoALabels::Character(character),
+        None if label.len() > LABEL_OCTETS_MAX => NoALabels::Name,
+        None => NoALabels::Label(label.to_owned()),
+    }
 }
 
 /// RFC 1035 §2.3.4.

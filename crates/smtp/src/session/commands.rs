@@ -95,7 +95,7 @@ impl Session {
             Transaction::Open { recipients, .. } if recipients >= self.config.recipients_max => {
                 self.reply(&replies::TOO_MANY_RECIPIENTS)
             }
-            Transaction::Open { .. } if !self.smtp_utf8 && !(forward_path.is_ascii() && dsn.is_ascii()) => {
+            Transaction::Open { .. } if !(self.smtp_utf8 || forward_path.is_ascii() && dsn.is_ascii()) => {
                 self.refuse(CommandError::NonAsciiPath)
             }
             Transaction::Open { .. } => Some(Step::Question(Question::Rcpt { forward_path, dsn })),
