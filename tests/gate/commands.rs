@@ -15,7 +15,9 @@ fn ehlo_offers_what_there_is() {
     let reply = smtp.say("EHLO home.example");
     let mut offered: Vec<&str> = reply.lines().skip(1).map(|line| &line[4..]).collect();
     offered.sort_unstable();
-    assert_eq!(offered, ["8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "SIZE 1000000"], "{reply}");
+    let (limits, always) = ("LIMITS MAILMAX=1000 RCPTMAX=100", "ENHANCEDSTATUSCODES");
+    let wanted = ["8BITMIME", "CHUNKING", always, limits, "PIPELINING", "SIZE 1000000", "SMTPUTF8"];
+    assert_eq!(offered, wanted, "{reply}");
     assert!(smtp.say("HELO home.example").starts_with("250 mx.example"), "HELO");
 }
 
