@@ -4,10 +4,13 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use crate::harness::certificates::{Authority, Usage};
 use crate::harness::gate::{Gate, Setup};
 use crate::harness::message::plain;
 use crate::harness::smtp::Client;
+use crate::harness::tls::TlsClient;
 use crate::harness::unbound::Unbound;
+use crate::harness::until;
 use crate::harness::zone::{PASS, PASS_V4, quickstart, quickstart_with};
 
 const TURNED_AWAY: &str = "421 4.4.3 mx.example Temporary DNS failure, try again later.\r\n";
@@ -99,6 +102,33 @@ fn it_opens_and_closes_by_itself() {
     gate.stop();
 }
 
+/// A partner is known by its certificate only inside TLS: where there are such partners everybody is greeted, and whoever has not become one
+/// hears it at MAIL.
+#[test]
+fn partners_by_certificate_are_served_while_it_is_open() {
+    let unbound = Unbound::start(&quickstart());
+    let setup = Setup::new().dns_servers(&[unbound.address]);
+    let authority = Authority::new(&setup.dir(), "authority");
+    let own = authority.sign("mx", "mx.example", &[Usage::ServerAuth]);
+    let partner = authority.sign("partner", "mail.partner.example", &[Usage::ClientAuth]);
+    let [chain, key] = [&own.chain, &own.key].map(|file| file.display().to_string());
+    let connector = format!("mail.partner.example@{}", authority.file.display());
+    let setup = setup.args(&["--dns-probe", "pass.example", "--dns-timeout-ms", "300"]);
+    let mut gate = setup.args(&["--tls-cert", &chain, "--tls-key", &key, "--connector-cert", &connector]).start();
+    unbound.halt();
+    until_told(&mut gate, "dns breaker: open, ", 1);
+    let mut known = TlsClient::with_certificate(gate.v6, &partner, &[]);
+    known.hello("mail.partner.example");
+    assert!(known.smtp.say("MAIL FROM:<alice@partner.example>").starts_with("250 "));
+    let mut unknown = Client::connect(gate.v6);
+    unknown.hello("client.example");
+    assert_eq!(unknown.say("MAIL FROM:<alice@pass.example>"), TURNED_AWAY);
+    assert_eq!(unknown.closed(), Ok(()));
+    let mut v4 = Client::connect(gate.v4);
+    v4.hello("client.example");
+    assert!(v4.say("MAIL FROM:<alice@pass.example>").starts_with("250 "));
+}
+
 /// Domains, and clients' reverse zones, whose servers never answer: by the hundred, for several rounds of probes.
 #[test]
 fn no_sender_opens_it() {
@@ -131,6 +161,12 @@ fn no_sender_opens_it() {
         }
     });
     assert_eq!(told(&gate, "dns breaker: open"), 0, "{:?}", gate.process.stderr());
+    // The resolver has a backlog of what it could not answer.
+    until("a message after the storm", || {
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        let reply = smtp.transaction("alice@pass.example", "bob@open.example", &plain("alice@pass.example", "x"));
+        reply.starts_with(STORED).then_some(())
+    });
     assert_closed(&gate);
 }
 

@@ -51,7 +51,7 @@ fn what_is_missing_or_wrong_is_named() {
         ("--deliver", &["--deliver", "discard:", "--deliver", "maildir:./mail"], &["deliver"]),
         ("--cores", &["--kernels", "fastest"], &["kernels", "fastest", "portable"]),
         ("--cores", &["--kernels", "avx2,sha-ni"], &["kernels", "avx2 and sha-ni"]),
-        ("--deliver", &["--deliver", "lmtp://[::1]:24"], &["lmtp"]),
+        ("--deliver", &["--deliver", "lmtp:relative.socket"], &["lmtp"]),
     ];
     for (flag, instead, named) in rows {
         assert_refused(&format!("{flag} {instead:?}"), &serve_without(flag, instead), named);

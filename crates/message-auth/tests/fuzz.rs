@@ -164,7 +164,8 @@ fn assert_one_field(field: &[u8]) {
     assert!(field.ends_with(b"\r\n") && !has_bare_cr_or_lf(field));
     for (at, line) in field.split_inclusive(|octet| *octet == b'\n').enumerate() {
         assert!(line.len() <= 1000 && (at == 0 || line.starts_with(b"\t") || line.starts_with(b" ")));
-        assert!(line.iter().all(|octet| b"\r\n\t".contains(octet) || (b' '..=b'~').contains(octet)));
+        let text = std::str::from_utf8(line).unwrap();
+        assert!(!text.contains(|letter: char| letter.is_control() && !"\r\n\t".contains(letter)), "{text:?}");
     }
     let section = [field, b"\r\n"].concat();
     assert_eq!(Header::parse(&section).fields().len(), 1);
@@ -186,19 +187,22 @@ fn nothing_breaks_out_of_our_fields() {
         assert_eq!(parsed.results[1].result, facts.spf.result.word());
         assert_eq!(parsed.results[2].properties.first().map(|(name, _)| name.as_str()), Some("header.d"));
         let [helo, name, session_id, recipient] = &words;
-        assert_one_field(&received(
-            "mx.example",
-            &ReceivedParts {
+        let tls = Some(TlsFacts { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" });
+        for with in [Protocol::Esmtps, Protocol::Utf8Smtps] {
+            let parts = ReceivedParts {
                 client: facts.client,
                 helo,
                 client_name: Some(name),
-                with: Protocol::Utf8Smtps,
-                tls: Some(TlsFacts { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" }),
+                with,
+                tls,
                 session_id,
                 recipient: Some(recipient),
                 unix_s: 1_749_988_800,
-            },
-        ));
+            };
+            let field = received("mx.example", &parts);
+            assert_one_field(&field);
+            assert!(with == Protocol::Utf8Smtps || field.is_ascii());
+        }
         assert_one_field(&monitor_field(&words.concat()));
         tried.count(1);
     });

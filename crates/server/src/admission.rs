@@ -64,9 +64,9 @@ pub(crate) async fn admit(shard: &Rc<Shard>, stream: &mut Stream, client: &Clien
 fn admitted(shard: &Rc<Shard>, client: &Client) -> Result<Admitted, Objection> {
     let settings = shard.settings();
     let hostname = &settings.config.hostname;
-    if shard.breaker.sheds(client, settings.config.gate.mode) {
-        shard.counters.add_one(Counter::DnsBreakerShed);
-        return Err((Rule::ResolverTrouble, resolver_reply(hostname)));
+    // Who may yet show a partner's certificate is let in, and asked at MAIL.
+    if settings.config.certificate_connectors.is_empty() {
+        resolver_answers(shard, client)?;
     }
     let table = &shard.limits.table;
     if !client.is_connector() && shard.load.refuses(|| table.has_session_near(client)) {
@@ -82,12 +82,22 @@ fn admitted(shard: &Rc<Shard>, client: &Client) -> Result<Admitted, Objection> {
     }
 }
 
+/// Whether the breaker for DNS lets this client send mail.
+fn resolver_answers(shard: &Shard, client: &Client) -> Result<(), Objection> {
+    let settings = shard.settings();
+    if shard.breaker.sheds(client, settings.config.gate.mode) {
+        shard.counters.add_one(Counter::DnsBreakerShed);
+        return Err((Rule::ResolverTrouble, resolver_reply(&settings.config.hostname)));
+    }
+    Ok(())
+}
+
 /// What an anonymous client hears in place of the banner when the shard cannot take it.
 pub(crate) fn busy_reply(hostname: &str) -> Reply {
     Reply::new(421, Some(EnhancedCode(4, 3, 2)), format!("{hostname} Service busy, try again later."))
 }
 
-/// What an anonymous IPv6 client hears in place of the banner (RFC 5321 §3.1) while the resolver answers nothing.
+/// What an anonymous IPv6 client hears in place of the banner (RFC 5321 §3.1), or at MAIL, while the resolver answers nothing.
 fn resolver_reply(hostname: &str) -> Reply {
     Reply::new(421, Some(EnhancedCode(4, 4, 3)), format!("{hostname} Temporary DNS failure, try again later."))
 }
@@ -95,15 +105,23 @@ fn resolver_reply(hostname: &str) -> Reply {
 /// MAIL.
 ///
 /// # Errors
-/// The verdict, if it would go over a limit.
+/// The verdict, if it would go over a limit, or if the resolver answers nothing.
 pub(crate) fn mail(shard: &Rc<Shard>, peer: &Peer, reverse_path: &str) -> Result<(), Verdict> {
-    let settings = shard.settings();
-    shard.limits.table.mail(&settings.config.limits, mx6_runtime::now_ms(), &peer.client).map_err(|reached| {
-        count(shard, &reached);
+    mail_admitted(shard, &peer.client).map_err(|(rule, reply)| {
         let speaker = Speaker::new(peer, shard.index);
-        let reply = reached.reply();
-        record_early(shard, &speaker, reverse_path, (Stage::Mail, reached.rule, &reply));
+        record_early(shard, &speaker, reverse_path, (Stage::Mail, rule, &reply));
         Verdict::Defer(reply)
+    })
+}
+
+fn mail_admitted(shard: &Shard, client: &Client) -> Result<(), Objection> {
+    let settings = shard.settings();
+    if !settings.config.certificate_connectors.is_empty() {
+        resolver_answers(shard, client)?;
+    }
+    shard.limits.table.mail(&settings.config.limits, mx6_runtime::now_ms(), client).map_err(|reached| {
+        count(shard, &reached);
+        (reached.rule, reached.reply())
     })
 }
 
