@@ -59,7 +59,7 @@ fn replies_to_commands() {
     assert_eq!(smtp.closed(), Ok(()));
 }
 
-/// CHUNKING is not offered; the octets of a chunk that comes all the same are no commands.
+/// The octets of a chunk are no commands, whatever becomes of it.
 #[test]
 fn chunks_are_not_commands() {
     let gate = Gate::start();

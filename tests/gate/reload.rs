@@ -1,14 +1,19 @@
 //! SIGHUP: the configuration is read again and holds as a whole, or the old one goes on.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
+use crate::harness::certificates::{Authority, Certificate, Usage};
 use crate::harness::gate::{Gate, Setup};
 use crate::harness::message::plain;
 use crate::harness::next_hop::NextHop;
-use crate::harness::smtp::Client;
-use crate::harness::zone::PASS;
+use crate::harness::process::run;
+use crate::harness::smtp::{Client, proxy_v1};
+use crate::harness::until;
+use crate::harness::zone::{NO_PTR, PASS};
 
 /// A gate whose domains stand in a file, and that file.
 fn configured(text: &str) -> (Gate, PathBuf) {
@@ -47,7 +52,7 @@ fn new_domains_hold_and_transactions_under_way_keep_the_old_ones() {
 
     reload(&mut gate, &file, "[domain]\n\"new.example\" = \"accept\"\n");
     // The shards hear of it one by one, and a moment after it was told.
-    crate::harness::until("the new domain on every shard", || {
+    until("the new domain on every shard", || {
         (0..8).all(|_| rcpt(&gate, "new.example").starts_with("250 ")).then_some(())
     });
     assert!(rcpt(&gate, "open.example").starts_with("550 5.7.1 "));
@@ -96,7 +101,7 @@ fn what_only_a_start_changes_is_told() {
     let told = reload(&mut gate, &file, "memory = 8\ncache-spf = 4\n[domain]\n\"new.example\" = \"accept\"\n");
     let expected = "reload: --memory, --cache-ptr, --cache-spf or --cache-dkim will change with the next start";
     assert!(told.iter().any(|line| line.ends_with(expected)), "{told:?}");
-    crate::harness::until("the new domain", || rcpt(&gate, "new.example").starts_with("250 ").then_some(()));
+    until("the new domain", || rcpt(&gate, "new.example").starts_with("250 ").then_some(()));
     gate.stop();
 }
 
@@ -120,15 +125,80 @@ fn next_hops_are_swapped_without_losing_a_transaction() {
         let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
         smtp.transaction("alice@pass.example", "bob@open.example", &plain("alice@pass.example", subject))
     };
-    crate::harness::until("mail at the new next hop", || {
+    until("mail at the new next hop", || {
         assert!(send("swapped").starts_with("250 "));
         (!second.messages().is_empty()).then_some(())
     });
     let at_the_first = first.messages().len();
     assert!(under_way.message(&plain("alice@pass.example", "under way")).starts_with("250 "));
     assert_eq!(first.messages().len(), at_the_first + 1);
-    crate::harness::until("QUIT on the old pool's connections", || {
+    until("QUIT on the old pool's connections", || {
         (first.count("QUIT") == first.seen(|seen| seen.connections)).then_some(())
+    });
+    gate.stop();
+}
+
+/// Domains, next hops, connectors, limits and certificates, under load: no transaction meets half of the old and half of the new.
+#[test]
+fn everything_changes_as_one() {
+    let (first, second) = (NextHop::willing(), NextHop::willing());
+    let setup = Setup::new().domains(&[]).next_hops(&[]);
+    let authority = Authority::new(&setup.dir(), "authority");
+    let certificates =
+        ["old", "new"].map(|name| authority.sign(name, &format!("{name}.example"), &[Usage::ServerAuth]));
+    let text = |domain: &str, next_hop: &NextHop, certificate: &Certificate, more: &str| {
+        format!(
+            "deliver = [\"smtp://{}\"]\ntls-cert = [{:?}]\ntls-key = [{:?}]\n{more}\n[domain]\n\"{domain}\" = \"accept\"\n",
+            next_hop.address, certificate.chain, certificate.key
+        )
+    };
+    let file = setup.dir().join("mx6.toml");
+    std::fs::write(&file, text("old.example", &first, &certificates[0], "")).unwrap();
+    let mut gate = setup.args(&["--config", file.to_str().unwrap()]).start();
+    // Without reverse DNS only a connector is served.
+    let objection = |gate: &Gate| {
+        let mut smtp = Client::greeted(gate, NO_PTR, "client.example");
+        smtp.ok("MAIL FROM:<alice@pass.example>");
+        smtp.say("RCPT TO:<bob@new.example>")
+    };
+
+    let (proxy, swapped) = (gate.proxy, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for domain in ["old.example", "new.example"] {
+            let swapped = &swapped;
+            scope.spawn(move || {
+                let mut after = 0;
+                while after < 20 {
+                    after += usize::from(swapped.load(Ordering::SeqCst));
+                    let mut smtp = Client::connect(proxy);
+                    smtp.send(proxy_v1(PASS));
+                    smtp.hello("mail.pass.example");
+                    let message = plain("alice@pass.example", domain);
+                    let reply = smtp.transaction("alice@pass.example", &format!("bob@{domain}"), &message);
+                    assert!(reply.starts_with("250 ") || reply.starts_with("550 5.7.1 "), "{reply}");
+                }
+            });
+        }
+        until("mail at the old next hop", || (!first.messages().is_empty()).then_some(()));
+        let connector = format!("connector = [\"{NO_PTR}\"]");
+        reload(&mut gate, &file, &text("new.example", &second, &certificates[1], &connector));
+        swapped.store(true, Ordering::SeqCst);
+    });
+    for (next_hop, domain) in [(&first, "old.example"), (&second, "new.example")] {
+        let messages = next_hop.messages();
+        assert!(!messages.is_empty(), "{domain}");
+        assert!(messages.iter().all(|message| message.rcpts == [format!("<bob@{domain}>")]), "{domain}: {messages:?}");
+    }
+    assert!(objection(&gate).starts_with("250 "), "a connector now");
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-starttls", "smtp", "-connect", &gate.v6.to_string()]);
+    assert!(run(&mut client).stdout.contains(std::fs::read_to_string(&certificates[1].chain).unwrap().trim()));
+
+    // And a limit, which would have held up the load before, and no connector any more.
+    reload(&mut gate, &file, &text("new.example", &second, &certificates[1], "limit = [\"address.messages=2/1d\"]"));
+    until("the limit on every shard", || {
+        let mut smtp = Client::greeted(&gate, "2001:db8:1::1:1", "client.example");
+        smtp.say("MAIL FROM:<alice@pass.example>").starts_with("450 4.7.28 ").then_some(())
     });
     gate.stop();
 }

@@ -415,8 +415,8 @@ fn notes(facts: &Facts, memory: &Memory) -> Vec<Note> {
         );
     }
     if facts.setting("net.ipv4.tcp_migrate_req") == Some("0") {
-        let text = "net.ipv4.tcp_migrate_req=0: what waits in the backlog of a gate that ends is reset, and such a client tries again; with 1 \
-                    the kernel hands it to another gate on the same port";
+        let text = "net.ipv4.tcp_migrate_req=0 will do: a gate that ends empties its backlog first; should it die, what waits there is reset, \
+                    where with 1 the kernel hands it to another gate on the same port";
         note("restart", false, text.to_owned());
     }
     notes
