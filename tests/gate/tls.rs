@@ -24,7 +24,7 @@ struct Shown {
 fn gate_with(args: impl FnOnce(&Path) -> Vec<String>) -> Shown {
     let setup = Setup::new();
     let authority = Authority::new(&setup.dir(), "authority");
-    let own = authority.sign("mx", "mx.example", &[Usage::ServerAuth]);
+    let own = authority.below("between").sign("mx", "mx.example", &[Usage::ServerAuth]);
     let mut flags = vec!["--tls-cert".to_owned(), text(&own.chain), "--tls-key".to_owned(), text(&own.key)];
     flags.extend(args(&setup.dir()));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -270,6 +270,12 @@ fn partners_are_known_by_their_certificates() {
             Some(0),
         ),
         ("no usage stated", partners.sign("any", "mail.partner.example", &[]), Some(0)),
+        (
+            "through an authority in between",
+            partners.below("between").sign("chain", "mail.partner.example", &client),
+            Some(0),
+        ),
+        ("through one of another", others.below("wrong").sign("wrong-chain", "mail.partner.example", &client), None),
         ("expired", partners.sign_until("expired", "mail.partner.example", &client, 2001), None),
         ("for servers only", partners.sign("server", "mail.partner.example", &[Usage::ServerAuth]), None),
         ("wrong authority", others.sign("wrong-ca", "mail.partner.example", &client), None),

@@ -18,6 +18,7 @@ pub struct Authority {
     folder: PathBuf,
     /// Its own certificate.
     pub file: PathBuf,
+    is_root: bool,
 }
 
 /// A certificate and its key.
@@ -26,6 +27,8 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// The key, PEM.
     pub key: PathBuf,
+    /// The authority in between, if there is one; it stands in the chain too.
+    pub intermediate: Option<PathBuf>,
     /// Its SubjectPublicKeyInfo, DER.
     pub public_key: Vec<u8>,
 }
@@ -33,14 +36,20 @@ pub struct Certificate {
 impl Authority {
     /// An authority called `name` with a key of its own.
     pub fn new(folder: &Path, name: &str) -> Authority {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
+        let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap()).unwrap();
+        Authority::with_file(folder, name, issuer, true)
+    }
+
+    /// An authority below this one.
+    pub fn below(&self, name: &str) -> Authority {
+        let issuer = CertifiedIssuer::signed_by(authority(name), KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        Authority::with_file(&self.folder, name, issuer, false)
+    }
+
+    fn with_file(folder: &Path, name: &str, issuer: CertifiedIssuer<'static, KeyPair>, is_root: bool) -> Authority {
         let file = folder.join(format!("{name}.pem"));
         std::fs::write(&file, issuer.pem()).unwrap();
-        Authority { issuer, folder: folder.to_owned(), file }
+        Authority { issuer, folder: folder.to_owned(), file, is_root }
     }
 
     /// A certificate for `dns_name`, in files called `file`.
@@ -56,8 +65,21 @@ impl Authority {
         parameters.not_before = date_time_ymd(2000, 1, 1);
         parameters.not_after = date_time_ymd(year, 1, 1);
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        write(&self.folder, file, &certificate.pem(), &key.serialize_pem(), key.subject_public_key_info())
+        let [chain, key_file] = ["pem", "key"].map(|kind| self.folder.join(format!("{file}.{kind}")));
+        let above = if self.is_root { String::new() } else { self.issuer.pem() };
+        std::fs::write(&chain, certificate.pem() + &above).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        let intermediate = (!self.is_root).then(|| self.file.clone());
+        Certificate { chain, key: key_file, intermediate, public_key: key.subject_public_key_info() }
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    parameters
 }
 
 /// A certificate of the old kind: X.509 version 1, signed by itself, which knows no extensions.
@@ -69,12 +91,5 @@ pub fn version_1(folder: &Path, file: &str) -> Certificate {
     let mut signed = std::process::Command::new("openssl");
     signed.args(["x509", "-req", "-days", "1000", "-in"]).arg(folder.join("request.pem"));
     succeed(signed.arg("-signkey").arg(&key).arg("-out").arg(&chain).stderr(std::process::Stdio::null()));
-    Certificate { chain, key, public_key: Vec::new() }
-}
-
-fn write(folder: &Path, file: &str, certificate: &str, key_pem: &str, public_key: Vec<u8>) -> Certificate {
-    let (chain, key) = (folder.join(format!("{file}.pem")), folder.join(format!("{file}.key")));
-    std::fs::write(&chain, certificate).unwrap();
-    std::fs::write(&key, key_pem).unwrap();
-    Certificate { chain, key, public_key }
+    Certificate { chain, key, intermediate: None, public_key: Vec::new() }
 }

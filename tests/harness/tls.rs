@@ -26,6 +26,9 @@ impl TlsClient {
     pub fn with_certificate(to: SocketAddr, certificate: &Certificate, args: &[&str]) -> TlsClient {
         let mut all: Vec<OsString> = args.iter().map(OsString::from).collect();
         all.extend(["-cert".into(), certificate.chain.clone().into(), "-key".into(), certificate.key.clone().into()]);
+        if let Some(intermediate) = &certificate.intermediate {
+            all.extend(["-cert_chain".into(), intermediate.clone().into()]);
+        }
         TlsClient::start(to, all)
     }
 
