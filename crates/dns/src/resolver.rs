@@ -193,15 +193,18 @@ impl Dns {
     async fn wait<K: Key, T: Value>(&self, store: &Store<K, T>, key: K, wire: Name, d: Deadline) -> Answer<T> {
         let shard = &self.0;
         count(&shard.counters.misses);
-        if d.has_passed() {
-            count(&shard.counters.gave_up);
-            return failed(Failure::Timeout);
-        }
-        if shard.in_flight.get() >= IN_FLIGHT_MAX {
-            count(&shard.counters.overload);
-            return failed(Failure::Overload);
-        }
         let stale = store.peek(&key).and_then(|old| old.stale(shard.stale_ms));
+        let refusal = if d.has_passed() {
+            Some((&shard.counters.gave_up, Failure::Timeout))
+        } else if shard.in_flight.get() >= IN_FLIGHT_MAX {
+            Some((&shard.counters.overload, Failure::Overload))
+        } else {
+            None
+        };
+        if let Some((counter, failure)) = refusal {
+            count(counter);
+            return stale.map_or_else(|| failed(failure), |entry| shard.answer(entry, Source::Stale));
+        }
         let d = if stale.is_some() { d.earlier(Deadline::after(STALE_AFTER)) } else { d };
         let (sender, receiver) = oneshot();
         let guard = InFlight::enter(shard.clone());

@@ -336,13 +336,16 @@ impl Connection {
                     now_ms = mx6_runtime::now_ms();
                 }
                 Step::StartTls => {
-                    self.start_tls().await?;
+                    // Boxed, as a connection that waits is as large as the largest future inside it.
+                    Box::pin(self.start_tls()).await?;
                     now_ms = mx6_runtime::now_ms();
                 }
                 Step::Notice(notice) => self.notice(notice),
                 Step::Question(question) => {
                     let answer = self.answer(question).await;
                     now_ms = mx6_runtime::now_ms();
+                    // What we took to answer is not the client's stall.
+                    self.last_octets_ms = now_ms;
                     match answer {
                         Answer::Verdict(verdict) => self.session.verdict(now_ms, verdict),
                         Answer::Outcome(outcome) => self.session.outcome(now_ms, outcome),
@@ -359,6 +362,10 @@ impl Connection {
     /// The client goes on inside TLS, perhaps as a partner that its certificate makes known.
     async fn start_tls(&mut self) -> io::Result<()> {
         self.flush().await?;
+        // A transaction that was begun ends with the handshake, which may take its time.
+        if let Some(transaction) = &mut self.transaction {
+            transaction.release_next_hop();
+        }
         // The session offers it only where there is TLS.
         let Some(tls) = self.settings.tls.ready() else { return Err(io::ErrorKind::Unsupported.into()) };
         let handshake = tls.handshake().map_err(io::Error::other)?;

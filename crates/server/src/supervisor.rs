@@ -95,10 +95,10 @@ fn watch(notifier: &Notifier, heartbeats: &Heartbeats, stop: &StopFlag) {
         while !stop.wait(Duration::MAX) {}
         return;
     };
-    let period = interval / 2;
+    // Looked at so often that one look that finds a shard late does not make the next ping come too late.
     let mut was_stuck = None;
-    while !stop.wait(period) {
-        let stuck = heartbeats.stuck(mx6_runtime::now_ms(), period.max(HEART_RATE_MIN));
+    while !stop.wait(interval / 4) {
+        let stuck = heartbeats.stuck(mx6_runtime::now_ms(), (interval / 2).max(HEART_RATE_MIN));
         match stuck {
             None => notifier.alive(),
             Some(shard) if stuck != was_stuck => mx6_telemetry::say!("shard {shard} is stuck, the watchdog is not fed"),

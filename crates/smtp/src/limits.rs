@@ -24,8 +24,8 @@ pub const HEADER_OCTETS_MAX: usize = 1 << 20;
 /// Chunks of a message (RFC 3030), so that nobody makes us count single octets.
 pub const CHUNKS_MAX: u32 = 1_000;
 
-/// A chunk that is refused is read to its end if that is not further away than this; else the connection is closed.
-pub const DRAINED_CHUNK_OCTETS_MAX: u64 = 1 << 30;
+/// Chunks that are refused are read to their ends, so many octets in a session; then the connection is closed.
+pub const DRAINED_OCTETS_MAX: u64 = 1 << 30;
 
 /// Transactions of a session (RFC 9422 `MAILMAX`).
 pub const TRANSACTIONS_MAX: u32 = 1_000;

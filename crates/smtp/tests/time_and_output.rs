@@ -111,3 +111,32 @@ fn large_slices_are_handed_on_whole() {
     driver.feed(b".\r\n");
     assert!(matches!(driver.entries.last(), Some(Entry::Server(_))));
 }
+
+/// A message must not be held up between two chunks by commands that mean nothing; chunks that come give time, also those nobody wants.
+#[test]
+fn chunks_and_what_is_between_them() {
+    let mut driver = Driver::new(&Arc::new(SessionConfig::default()), by_words);
+    driver.now_ms = 1_000;
+    driver.feed(b"EHLO a.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 3\r\na\r\n");
+    assert_eq!(driver.session.deadline_ms(), 1_000 + COMMAND_TIMEOUT_MS);
+    driver.now_ms = 200_000;
+    driver.feed(b"NOOP\r\nNOOP\r\nHELP\r\n");
+    assert_eq!(driver.session.deadline_ms(), 1_000 + COMMAND_TIMEOUT_MS);
+    driver.feed(b"BDAT 100000\r\n");
+    assert_eq!(driver.session.deadline_ms(), 200_000 + DATA_BLOCK_TIMEOUT_MS);
+    driver.now_ms = 300_000;
+    driver.feed(&[b'a'; DATA_BLOCK_OCTETS as usize]);
+    assert_eq!(driver.session.deadline_ms(), 300_000 + DATA_BLOCK_TIMEOUT_MS);
+
+    let mut unwanted = Driver::new(&Arc::new(SessionConfig::default()), by_words);
+    unwanted.feed(b"EHLO a.example\r\nBDAT 100000\r\n");
+    assert_eq!(unwanted.session.deadline_ms(), DATA_BLOCK_TIMEOUT_MS);
+    unwanted.now_ms = 100_000;
+    unwanted.feed(&[b'a'; DATA_BLOCK_OCTETS as usize]);
+    assert_eq!(unwanted.session.deadline_ms(), 100_000 + DATA_BLOCK_TIMEOUT_MS);
+    unwanted.feed(&[b'a'; 100_000 - DATA_BLOCK_OCTETS as usize]);
+    assert_eq!(unwanted.session.deadline_ms(), 100_000 + COMMAND_TIMEOUT_MS);
+    // A gigabyte in all, then nobody reads on.
+    unwanted.feed(b"BDAT 1073741824\r\n");
+    assert!(unwanted.closed());
+}

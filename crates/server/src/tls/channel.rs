@@ -69,6 +69,16 @@ impl Channel {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
                 read => return Poll::Ready(read),
             }
+            if buffer.len() < WHOLE_READ_OCTETS {
+                // Not in pieces of what room there is for a command: as much as rustls takes at once.
+                match tls.read_tls(&mut Socket { stream: &mut self.stream, cx }) {
+                    Ok(0) => return Poll::Ready(Ok(0)),
+                    Ok(_) => tls.process_new_packets().map_err(io::Error::other)?,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                    Err(error) => return Poll::Ready(Err(error)),
+                };
+                continue;
+            }
             // Not more than the buffer holds: what is decrypted of it has room there, but for one record, which rustls keeps.
             match ready!(self.stream.poll_read(cx, buffer)) {
                 Ok(0) => return Poll::Ready(Ok(0)),
@@ -98,6 +108,21 @@ impl Channel {
     /// The socket, for what is below TLS.
     pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
+    }
+}
+
+/// The socket as rustls reads it; the task is woken when there is more.
+struct Socket<'s, 'c, 'w> {
+    stream: &'s mut Stream,
+    cx: &'c mut Context<'w>,
+}
+
+impl io::Read for Socket<'_, '_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stream.poll_read(self.cx, buffer) {
+            Poll::Ready(read) => read,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
@@ -165,5 +190,7 @@ async fn write_waiting(stream: &mut Stream, tls: &mut ServerConnection) -> io::R
     if records.is_empty() { Ok(()) } else { stream.write_all(&records).await }
 }
 
+/// Buffers of less are for commands; what rustls reads at once.
+const WHOLE_READ_OCTETS: usize = 4 << 10;
 /// Holds a usual ClientHello; a long chain of certificates comes in several.
 const HANDSHAKE_BUFFER_OCTETS: usize = 4 << 10;

@@ -7,7 +7,7 @@ use super::replies::{self, Closing};
 use super::transaction::{Incoming, Received};
 use super::{Asked, Question, Session, State, Step, Transaction};
 use crate::Reply;
-use crate::limits::DRAINED_CHUNK_OCTETS_MAX;
+use crate::limits::{DATA_BLOCK_OCTETS, DRAINED_OCTETS_MAX};
 
 /// The chunk that is coming in.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ impl Session {
         let Some(incoming) = &mut self.incoming else { return };
         incoming.count_chunk(chunk.octets, self.config.chunks_max);
         if let Some(fault) = incoming.fault()
-            && chunk.octets > DRAINED_CHUNK_OCTETS_MAX
+            && chunk.octets > DRAINED_OCTETS_MAX
         {
             fault.reply().write_to(&mut self.output);
             return self.close(Closing::Chunking);
@@ -111,21 +111,27 @@ impl Session {
 
     /// Reads a chunk that nobody wants; `reply` follows it, and counts as the answer to a bad command if it `is_to_blame`.
     fn drain<'i>(&mut self, now_ms: u64, chunk: Chunk, reply: &Reply, is_to_blame: bool) -> Option<Step<'i>> {
-        if chunk.octets > DRAINED_CHUNK_OCTETS_MAX {
+        self.drained_octets = self.drained_octets.saturating_add(chunk.octets);
+        if self.drained_octets > DRAINED_OCTETS_MAX {
             reply.write_to(&mut self.output);
             self.close(Closing::Chunking);
             return None;
         }
-        self.state = State::Drain { left: chunk.left, reply: reply.clone(), is_to_blame };
+        self.state = State::Drain { left: chunk.left, block_octets: 0, reply: reply.clone(), is_to_blame };
         self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
         None
     }
 
     /// Octets of a chunk that nobody wants.
     pub(super) fn drained<'i>(&mut self, now_ms: u64, input: &'i [u8]) -> (usize, Option<Step<'i>>) {
-        let State::Drain { left, reply, is_to_blame } = &mut self.state else { return (0, None) };
+        let State::Drain { left, block_octets, reply, is_to_blame } = &mut self.state else { return (0, None) };
         let taken = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= taken as u64;
+        *block_octets += taken as u64;
+        if *block_octets >= DATA_BLOCK_OCTETS {
+            *block_octets = 0;
+            self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
+        }
         if *left > 0 {
             return (taken, Some(Step::NeedInput));
         }

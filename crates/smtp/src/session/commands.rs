@@ -15,7 +15,10 @@ impl Session {
         if line == Line::Partial {
             return (taken, Some(Step::NeedInput));
         }
-        self.deadline_ms = now_ms.saturating_add(self.config.command_timeout_ms);
+        // Between two chunks only BDAT gives more time: a message must not be held up by NOOPs.
+        if self.incoming.is_none() {
+            self.deadline_ms = now_ms.saturating_add(self.config.command_timeout_ms);
+        }
         if self.config.watch_early_talkers && !self.early_talker && taken < input.len() && must_be_last(line) {
             self.early_talker = true;
             return (0, Some(Step::Notice(Notice::EarlyTalker)));

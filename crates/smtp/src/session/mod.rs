@@ -50,6 +50,8 @@ pub struct Session {
     incoming: Option<Incoming>,
     /// The message is over with a chunk that was not its last.
     chunks_may_follow: bool,
+    /// Of refused chunks, so far.
+    drained_octets: u64,
     /// Transactions so far.
     transactions: u32,
     early_talker: bool,
@@ -179,7 +181,7 @@ enum State {
     /// A chunk of one is awaited.
     Chunk(Chunk),
     /// A chunk that is refused is awaited, to be thrown away and answered.
-    Drain { left: u64, reply: Reply, is_to_blame: bool },
+    Drain { left: u64, block_octets: u64, reply: Reply, is_to_blame: bool },
     /// A message is complete, and nobody was asked about it yet.
     MessageEnded(Option<MessageFault>),
     /// A TLS handshake is awaited.
@@ -216,6 +218,7 @@ impl Session {
             smtp_utf8: false,
             incoming: None,
             chunks_may_follow: false,
+            drained_octets: 0,
             transactions: 0,
             early_talker: false,
             bad_commands: 0,
