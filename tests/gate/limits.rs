@@ -1,6 +1,6 @@
 //! Limits by address, prefix and verified identity: who is told what, where, and what is on record of it.
 
-use crate::harness::gate::{Gate, Setup};
+use crate::harness::gate::{Gate, Setup, check_config};
 use crate::harness::message::plain;
 use crate::harness::next_hop::{End, NextHop, Script};
 use crate::harness::smtp::Client;
@@ -161,17 +161,7 @@ fn a_storm_does_not_fill_the_log() {
 
 #[test]
 fn what_check_config_says_of_limits() {
-    let ended = crate::harness::gate::mx6(&[
-        "check-config",
-        "--limit",
-        "64.mails=5/1h",
-        "--hostname",
-        "mx.example",
-        "--listen",
-        "[::1]:0",
-        "--deliver",
-        "discard:",
-    ]);
+    let ended = check_config(&["--limit", "64.mails=5/1h"]);
     assert_ne!(ended.code, Some(0));
     assert!(
         ended.stderr.contains("--limit: `mails` is not one of connections, messages, recipients, sessions"),

@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, TcpListener};
 use std::process::Command;
 
-use crate::harness::gate::{Setup, binary, mx6};
+use crate::harness::gate::{Setup, binary, check_config, mx6};
 use crate::harness::process::{Ended, run};
 use crate::harness::smtp::Client;
 use crate::harness::zone::PASS;
@@ -62,17 +62,7 @@ fn what_is_missing_or_wrong_is_named() {
 #[test]
 fn kernels_by_name() {
     for name in ["sha-ni", "avx2", "avx512"] {
-        let ended = mx6(&[
-            "check-config",
-            "--hostname",
-            "mx.example",
-            "--listen",
-            "[::1]:0",
-            "--deliver",
-            "discard:",
-            "--kernels",
-            name,
-        ]);
+        let ended = check_config(&["--kernels", name]);
         if ended.code == Some(0) {
             assert!(ended.stdout.contains(&format!("kernels SHA-256 {name}")), "{ended:#?}");
         } else {

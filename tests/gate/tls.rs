@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rustix::process::Signal;
 
 use crate::harness::certificates::{Authority, Certificate, Usage, version_1};
-use crate::harness::gate::{Gate, Setup, mx6};
+use crate::harness::gate::{Gate, Setup, check_config};
 use crate::harness::message::{body, plain, with_body};
 use crate::harness::process::{run, succeed};
 use crate::harness::smtp::Client;
@@ -350,8 +350,7 @@ fn what_cannot_be_used_is_told_before_serving() {
         ),
     ];
     for (flags, words) in rows {
-        let usual = ["check-config", "--hostname", "mx.example", "--listen", "[::1]:0", "--deliver", "discard:"];
-        let ended = mx6(&[&usual, flags].concat());
+        let ended = check_config(flags);
         assert_eq!(ended.code, Some(78), "{flags:?}: {ended:?}");
         assert!(ended.stderr.contains(words), "{flags:?}: {}", ended.stderr);
     }

@@ -227,6 +227,12 @@ pub fn mx6(args: &[&str]) -> super::process::Ended {
     run(&mut command)
 }
 
+/// `mx6 check-config` with what every gate needs and those further arguments, run to its end.
+pub fn check_config(more: &[&str]) -> super::process::Ended {
+    let usual = ["check-config", "--hostname", "mx.example", "--listen", "[::1]:0", "--deliver", "discard:"];
+    mx6(&[&usual, more].concat())
+}
+
 /// Two shards, if this machine has two cores.
 pub fn shards() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))

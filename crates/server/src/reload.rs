@@ -29,11 +29,7 @@ pub struct Reload {
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
     Check(#[from] CheckError),
-    #[error("--tls-cert: {0}")]
-    Tls(#[from] TlsError),
     #[error("cannot deliver: {0}")]
     Deliver(std::io::Error),
 }
@@ -89,11 +85,11 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
 }
 
 fn read_again(reload: &Reload, old: &Config) -> Result<Snapshot, ReloadError> {
-    let mut config = (reload.read)()?;
+    let mut config = (reload.read)().map_err(CheckError::from)?;
     let frozen = config.keep_what_is_fixed(old);
     check_folders(&config).map_err(CheckError::from)?;
     config.target.prepare().map_err(ReloadError::Deliver)?;
-    let tls = load_tls(&config)?;
+    let tls = load_tls(&config).map_err(CheckError::from)?;
     if !frozen.is_empty() {
         mx6_telemetry::say!("reload: {} will change with the next start", frozen.join(", "));
     }

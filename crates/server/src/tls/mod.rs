@@ -9,8 +9,10 @@ mod client_certificates;
 
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ServerConfig, server::NoServerSessionStorage};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 pub use certificates::{CertificateFiles, TlsError};
 pub(crate) use channel::Channel;
@@ -67,7 +69,7 @@ impl Tls {
             Asking::Nobody(config) => Ok(Handshake { config: Arc::clone(config), client: None }),
             Asking::Everybody(connectors) => {
                 let client = Arc::new(ClientCertificates::new(Arc::clone(connectors)));
-                let config = asking_config(&self.provider, &self.certificates, Arc::clone(&client))?;
+                let config = config(&self.provider, &self.certificates, Arc::clone(&client) as _)?;
                 Ok(Handshake { config: Arc::new(config), client: Some(client) })
             }
         }
@@ -76,22 +78,17 @@ impl Tls {
 
 /// Sessions may be resumed on any shard, by tickets that only this process can read.
 fn shared_config(provider: &Arc<CryptoProvider>, certificates: &Arc<Certificates>) -> Result<ServerConfig, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Provider)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(certificates) as _);
-    config.session_storage = Arc::new(NoServerSessionStorage {});
+    let mut config = config(provider, certificates, WebPkiClientVerifier::no_client_auth())?;
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
     config.send_tls13_tickets = 1;
     Ok(config)
 }
 
 /// Nothing is resumed: a resumed session shows a certificate and proves nothing again.
-fn asking_config(
+fn config(
     provider: &Arc<CryptoProvider>,
     certificates: &Arc<Certificates>,
-    client: Arc<ClientCertificates>,
+    client: Arc<dyn ClientCertVerifier>,
 ) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
