@@ -32,6 +32,7 @@ pub(super) struct Expectation {
     expect: Expect,
     ptr: Ptr,
     lookups_may_fail: bool,
+    outcome_may_be_unknown: bool,
     closed_domain: String,
 }
 
@@ -41,6 +42,7 @@ impl Expectation {
             expect: options.expect,
             ptr: options.ptr,
             lookups_may_fail: options.lookups_may_fail(),
+            outcome_may_be_unknown: options.allow_unknown_outcome,
             closed_domain: population.closed_domain.clone(),
         }
     }
@@ -97,9 +99,11 @@ impl Expectation {
     /// Whether this is it.
     pub(super) fn is_met(&self, expected: &Expected, got: &Outcome) -> bool {
         let temporary_for_dns = self.lookups_may_fail && got.text.starts_with(b"451 4.4.3 ");
+        let is_unknown =
+            || self.outcome_may_be_unknown && got.stage == StageName::Reply && got.text.starts_with(b"451 4.4.2 ");
         match (self.expect, expected) {
             (Expect::None, _) => true,
-            (Expect::Mx6, Expected::Accepted) => got.is_accepted() || temporary_for_dns,
+            (Expect::Mx6, Expected::Accepted) => got.is_accepted() || temporary_for_dns || is_unknown(),
             (Expect::Mx6, Expected::Refused(stage, reply)) => {
                 got.stage == *stage && got.text == reply.as_bytes() || temporary_for_dns
             }
@@ -145,8 +149,9 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    fn expectation(expect: Expect, lookups_may_fail: bool) -> Expectation {
-        Expectation { expect, ptr: Ptr::Exists, lookups_may_fail, closed_domain: "v4only.example".into() }
+    fn expectation(expect: Expect, lookups_may_fail: bool, outcome_may_be_unknown: bool) -> Expectation {
+        let closed_domain = "v4only.example".into();
+        Expectation { expect, ptr: Ptr::Exists, lookups_may_fail, outcome_may_be_unknown, closed_domain }
     }
 
     #[test]
@@ -175,9 +180,29 @@ mod tests {
             (Nothing, refused(), Reply, "250 ok", true, true),
         ] {
             let got = Outcome { stage, code: reply[..3].parse().unwrap(), text: reply.into() };
-            assert_eq!(expectation(expect, false).is_met(&expected, &got), meets, "{expect:?} {expected} {got:?}");
-            let failing = expectation(expect, true).is_met(&expected, &got);
+            assert_eq!(
+                expectation(expect, false, false).is_met(&expected, &got),
+                meets,
+                "{expect:?} {expected} {got:?}"
+            );
+            let failing = expectation(expect, true, false).is_met(&expected, &got);
             assert_eq!(failing, meets_with_failing_dns, "failing DNS: {expect:?} {expected} {got:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_stands_in_for_an_acceptance_only() {
+        use StageName::{Rcpt, Reply};
+        let refused = Expected::Refused(Reply, "450 4.7.26 No.".into());
+        for (expected, stage, reply, meets) in [
+            (Expected::Accepted, Reply, "451 4.4.2 Next hop closed", true),
+            (Expected::Accepted, Rcpt, "451 4.4.2 Next hop closed", false),
+            (Expected::Accepted, Reply, "451 4.4.1 Next hop", false),
+            (refused, Reply, "451 4.4.2 Next hop closed", false),
+        ] {
+            let got = Outcome { stage, code: 451, text: reply.into() };
+            assert_eq!(expectation(Expect::Mx6, false, true).is_met(&expected, &got), meets, "{expected} {got:?}");
+            assert!(!expectation(Expect::Mx6, false, false).is_met(&expected, &got), "{expected} {got:?}");
         }
     }
 }

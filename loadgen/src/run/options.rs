@@ -96,6 +96,9 @@ pub(crate) struct Options {
     /// A temporary refusal for DNS (451 4.4.3) is right in place of any reply: for a server whose resolver fails at times.
     #[arg(long)]
     pub(crate) allow_temperror: bool,
+    /// That the outcome of a message is unknown (451 4.4.2) is right in place of 250: for a server whose next hops fail after the final dot.
+    #[arg(long)]
+    pub(crate) allow_unknown_outcome: bool,
 
     /// Process of the server, to measure what it costs; repeatable.
     #[arg(long, value_name = "PID")]
