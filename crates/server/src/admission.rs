@@ -75,10 +75,7 @@ fn admitted(shard: &Rc<Shard>, client: &Client) -> Result<Admitted, Objection> {
     }
     match table.connect(&settings.config.limits, mx6_runtime::now_ms(), client) {
         Ok(session) => Ok(Admitted { _session: session }),
-        Err(reached) => {
-            count(shard, &reached);
-            Err((reached.rule, reached.closing_reply(hostname)))
-        }
+        Err(reached) => Err(counted(shard, &reached, reached.closing_reply(hostname))),
     }
 }
 
@@ -119,10 +116,8 @@ fn mail_admitted(shard: &Shard, client: &Client) -> Result<(), Objection> {
     if !settings.config.certificate_connectors.is_empty() {
         resolver_answers(shard, client)?;
     }
-    shard.limits.table.mail(&settings.config.limits, mx6_runtime::now_ms(), client).map_err(|reached| {
-        count(shard, &reached);
-        (reached.rule, reached.reply())
-    })
+    let mailed = shard.limits.table.mail(&settings.config.limits, mx6_runtime::now_ms(), client);
+    mailed.map_err(|reached| counted(shard, &reached, reached.reply()))
 }
 
 /// RCPT, before any rule is asked.
@@ -131,9 +126,10 @@ fn mail_admitted(shard: &Shard, client: &Client) -> Result<(), Objection> {
 /// Rule and verdict, if it would go over a limit.
 pub(crate) fn recipient(shard: &Shard, client: &Client) -> Result<(), (Rule, Verdict)> {
     let settings = shard.settings();
-    shard.limits.table.rcpt(&settings.config.limits, mx6_runtime::now_ms(), client).map_err(|reached| {
-        count(shard, &reached);
-        (reached.rule, Verdict::Defer(reached.reply()))
+    let named = shard.limits.table.rcpt(&settings.config.limits, mx6_runtime::now_ms(), client);
+    named.map_err(|reached| {
+        let (rule, reply) = counted(shard, &reached, reached.reply());
+        (rule, Verdict::Defer(reply))
     })
 }
 
@@ -151,8 +147,8 @@ pub(crate) fn message(
     match shard.limits.table.message(&settings.config.limits, mx6_runtime::now_ms(), client, facts, recipients) {
         Ok(charged) => Some(charged),
         Err(reached) => {
-            count(shard, &reached);
-            *ruling = Ruling { verdict: Verdict::Defer(reached.reply()), rule: Some(reached.rule), would: None };
+            let (rule, reply) = counted(shard, &reached, reached.reply());
+            *ruling = Ruling { verdict: Verdict::Defer(reply), rule: Some(rule), would: None };
             None
         }
     }
@@ -173,7 +169,8 @@ pub(crate) fn summary(total: &Total) -> Option<String> {
     (!told.is_empty()).then(|| format!("limits: {}", told.join(", ")))
 }
 
-fn count(shard: &Shard, reached: &LimitReached) {
+/// The refusal of who has reached a limit, counted.
+fn counted(shard: &Shard, reached: &LimitReached, reply: Reply) -> Objection {
     shard.counters.add_one(match reached.rule {
         Rule::ConnectionLimit => Counter::ConnectionLimit,
         Rule::SessionLimit => Counter::SessionLimit,
@@ -181,6 +178,7 @@ fn count(shard: &Shard, reached: &LimitReached) {
         Rule::RecipientLimit => Counter::RecipientLimit,
         _ => Counter::IdentityLimit,
     });
+    (reached.rule, reply)
 }
 
 /// Records a refusal that has no recipient, if there were not too many this second.
