@@ -1,5 +1,7 @@
 //! What one session can cost at most, counted in the simulated world: DNS queries, recipients, octets taken, and time.
 
+mod memory;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
