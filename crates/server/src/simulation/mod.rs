@@ -127,6 +127,10 @@ struct Gate {
 
 impl Gate {
     fn start(config: Config) -> Gate {
+        Gate::start_on(config, ListenerKind::Direct)
+    }
+
+    fn start_on(config: Config, kind: ListenerKind) -> Gate {
         let (counters, stop) = (Counters::default(), StopFlag::new());
         let log = LogTarget::File("/dev/null".into());
         let mut recorders = Recorders::start(log.open().unwrap(), std::slice::from_ref(&counters)).unwrap();
@@ -138,7 +142,7 @@ impl Gate {
             dns: dns_config(&config.names, config.dns_timeout).unwrap(),
             dns_caches: Caches::new(&sizes.dns()),
             auth_caches: MessageAuthCaches::new(&sizes.message_auth()),
-            listeners: vec![(Listener::bind(address(GATE), 100).unwrap(), ListenerKind::Direct)],
+            listeners: vec![(Listener::bind(address(GATE), 100).unwrap(), kind)],
             counters: counters.clone(),
             recorder: recorders.take(0).unwrap(),
             stop: stop.clone(),

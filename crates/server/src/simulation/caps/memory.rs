@@ -5,7 +5,7 @@ use mx6_runtime::simulation::simulate;
 use mx6_smtp::limits::{HEADER_OCTETS_MAX, RECIPIENTS_MAX};
 use mx6_telemetry::Counter;
 
-use super::{Gate, RESOLVER, address, connect, lines, options, rest, send};
+use super::{Gate, RESOLVER, address, connect, discarding, lines, rest, send};
 use crate::limits::{MESSAGE_BUFFER_OCTETS, MESSAGE_OVERHEAD_OCTETS};
 use crate::simulation::resolver;
 use crate::{Config, Options};
@@ -27,7 +27,7 @@ struct Row {
 }
 
 fn config() -> Config {
-    Options { deliver: vec!["discard:".into()], size_limit: Some(128 << 20), ..options(None) }.check().unwrap()
+    Options { size_limit: Some(128 << 20), ..discarding() }.check().unwrap()
 }
 
 /// Fields of 64 KiB, and a last one that makes it `octets` with the blank line.
