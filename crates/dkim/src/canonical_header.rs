@@ -4,6 +4,7 @@
 //! them, and fields of one name are chained from the last to the first. So the cost is linear in the header section, whatever `h=` says
 //! and however often a name occurs, and no hash function is there to be collided with.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use crate::canonical_body::{Canonicalization, is_blank};
@@ -19,6 +20,7 @@ pub(crate) struct SignedFields<'h, 'm> {
     last: Vec<Option<u32>>,
     /// For each field that is named: the one of the same name before it.
     previous: Vec<Option<u32>>,
+    looked_at: Cell<usize>,
 }
 
 impl<'h, 'm> SignedFields<'h, 'm> {
@@ -28,12 +30,18 @@ impl<'h, 'm> SignedFields<'h, 'm> {
         names.dedup_by(|one, two| one.eq_ignore_ascii_case(two));
         let mut last = vec![None; names.len()];
         let mut previous = vec![None; header.fields().len()];
+        let looked_at = Cell::new(header.fields().len());
         for (at, field) in (0u32..).zip(header.fields()) {
             if let Some(slot) = slot(&names, header.name(field)) {
                 previous[at as usize] = last[slot].replace(at);
             }
         }
-        SignedFields { header, names, last, previous }
+        SignedFields { header, names, last, previous, looked_at }
+    }
+
+    /// How often a field was looked at so far.
+    pub(crate) fn looked_at(&self) -> usize {
+        self.looked_at.get()
     }
 
     /// What a signature signs of the header: the canonicalized fields it names, the last of a name first, then itself without the
@@ -57,6 +65,7 @@ impl<'h, 'm> SignedFields<'h, 'm> {
 
     fn take(&self, next: &mut Option<u32>) -> Option<&'h Field> {
         let at = (*next)? as usize;
+        self.looked_at.set(self.looked_at.get() + 1);
         *next = self.previous[at];
         self.header.fields().get(at)
     }

@@ -40,4 +40,4 @@ pub use cause::{Cause, DkimResult};
 pub use header::{Field, Header};
 pub use kernels::Kernels;
 pub use key::KeyTxt;
-pub use verification::{KeyAnswer, SignatureResult, Verification};
+pub use verification::{KeyAnswer, SignatureResult, Verification, Work};

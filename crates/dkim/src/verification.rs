@@ -65,6 +65,18 @@ pub struct Verification {
     signatures: Vec<Pending>,
     /// At most one for each canonicalization.
     bodies: Vec<BodyHash>,
+    work: Work,
+}
+
+/// What a header section cost, in things that were done: the caps bound it, and nothing else is asked of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Names of `h=`, of all signatures that were parsed.
+    pub names: usize,
+    /// How often a field was looked at to find those.
+    pub fields: usize,
+    /// Octets of header canonicalized and hashed.
+    pub octets: usize,
 }
 
 /// A signature that was looked at.
@@ -101,11 +113,12 @@ impl Verification {
         }
         if header.section_octets() > HEADER_SECTION_OCTETS_MAX {
             let refused = Pending { shown: Shown::default(), state: Err(Cause::HeaderSectionTooLong) };
-            return Verification { signatures: vec![refused], bodies: Vec::new() };
+            return Verification { signatures: vec![refused], ..Verification::default() };
         }
         let from = from_fault(header);
         let parsed: Vec<_> = fields.map(|field| (field, parse(header, field, from, now_unix_s))).collect();
-        let mut verification = Verification { signatures: hash_headers(header, parsed), bodies: Vec::new() };
+        let (signatures, work) = hash_headers(header, parsed);
+        let mut verification = Verification { signatures, bodies: Vec::new(), work };
         verification.open_bodies();
         verification
     }
@@ -120,6 +133,12 @@ impl Verification {
             }
         }
         names
+    }
+
+    /// What the header section cost.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// The next octets of the body: CRLF line ends, dots unstuffed, any chunking.
@@ -293,23 +312,27 @@ fn parse<'m>(
 
 type Parsed<'h, 'm> = (&'h Field, (Shown, Result<Signature<'m>, Cause>));
 
-fn hash_headers<'m>(header: &Header<'m>, parsed: Vec<Parsed<'_, 'm>>) -> Vec<Pending> {
+fn hash_headers<'m>(header: &Header<'m>, parsed: Vec<Parsed<'_, 'm>>) -> (Vec<Pending>, Work) {
     let signatures = parsed.iter().filter_map(|(_, (_, signature))| signature.as_ref().ok());
     let names: Vec<&[u8]> = signatures.flat_map(|signature| signature.signed_names.iter().copied()).collect();
+    let mut work = Work { names: names.len(), ..Work::default() };
     let fields = (!names.is_empty()).then(|| SignedFields::new(header, names));
     let mut octets = Vec::with_capacity(header.section_octets());
     let mut hash = |signature: Signature<'m>, own: &Field| {
         if let Some(fields) = &fields {
             fields.hashed_octets(&signature, own, &mut octets);
         }
+        work.octets += octets.len();
         let mut header_hash = [0; 32];
         header_hash.copy_from_slice(digest(&SHA256, &octets).as_ref());
         Open::new(signature, header_hash)
     };
-    parsed
+    let signatures = parsed
         .into_iter()
         .map(|(own, (shown, signature))| Pending { shown, state: signature.map(|signature| hash(signature, own)) })
-        .collect()
+        .collect();
+    work.fields = fields.map_or(0, |fields| fields.looked_at());
+    (signatures, work)
 }
 
 impl Open {
@@ -348,7 +371,7 @@ impl Verification {
             known: Known::default(),
         };
         let signatures = signatures.into_iter().map(|each| Pending { shown: Shown::default(), state: Ok(open(each)) });
-        let mut verification = Verification { signatures: signatures.collect(), bodies: Vec::new() };
+        let mut verification = Verification { signatures: signatures.collect(), ..Verification::default() };
         verification.open_bodies();
         verification.end_of_body();
         verification

@@ -5,6 +5,8 @@ mod common;
 #[path = "../../../tests/fuzz/mod.rs"]
 mod inputs;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use common::table::{ED25519, RSA};
 use common::{Draft, NOW_UNIX_S, Zone, verify, verify_in_pieces};
 use inputs::{ITERATIONS, Tried, octets};
@@ -110,6 +112,72 @@ fn key_records() {
         let has_the_key = record.windows(44).any(|window| window == ED25519.published().as_bytes());
         assert!(has_the_key || !verified, "verified without the key");
         tried.count(usize::from(verified));
+    });
+}
+
+/// A positive INTEGER, or what comes before its content (X.690 §8.1.3, §8.3).
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let padding: &[u8] = if tag == INTEGER && content.first().is_some_and(|first| *first > 0x7f) { &[0] } else { &[] };
+    let octets = padding.len() + content.len();
+    let length = (octets as u32).to_be_bytes();
+    let short = [octets as u8];
+    let length: &[u8] = match octets {
+        0..0x80 => &short,
+        0x80..0x100 => &[&[0x81], &length[3..]].concat(),
+        _ => &[&[0x82], &length[2..]].concat(),
+    };
+    [&[tag], length, padding, content].concat()
+}
+
+const INTEGER: u8 = 2;
+const BIT_STRING: u8 = 3;
+const SEQUENCE: u8 = 0x30;
+/// `rsaEncryption` with its NULL (RFC 8017 appendix C).
+const RSA_ENCRYPTION: [u8; 15] = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
+
+/// Whatever the modulus: nothing but the key that signed verifies, keys out of range are told by their size and never tried, and no key
+/// weighs more than its record accounts for.
+#[test]
+fn rsa_key_records() {
+    let tried = Tried::new("dkim, RSA key record");
+    let message = &Draft::new("rsa-sha256").sign(&RSA);
+    type Input = (Vec<u8>, u16, u8, Vec<u8>);
+    bolero::check!().with_type::<Input>().with_iterations(ITERATIONS / 4).for_each(|(drawn, octets, form, noise)| {
+        let octets = 1 + usize::from(*octets) % 1_024;
+        let mut modulus: Vec<u8> = drawn.iter().copied().chain([0xb7]).cycle().take(octets).collect();
+        modulus[0] |= 0x80;
+        modulus[octets - 1] |= u8::from(form & 1 == 0);
+        let exponent: &[u8] = [&[1, 0, 1][..], &[3], &[1, 0, 0, 0, 1], &[2]][usize::from(form >> 1 & 3)];
+        let mut key = der(SEQUENCE, &[der(INTEGER, &modulus), der(INTEGER, exponent)].concat());
+        if form & 8 == 0 {
+            let bits = der(BIT_STRING, &[&[0], &key[..]].concat());
+            key = der(SEQUENCE, &[&RSA_ENCRYPTION[..], &bits].concat());
+        }
+        // Most are whole; in some an octet of the DER is another.
+        if let [at, octet, ..] = noise[..] {
+            let at = usize::from(at) % key.len().min(40);
+            key[at] = octet;
+        }
+        let record = format!("v=DKIM1; k=rsa; p={}", STANDARD.encode(&key));
+        let weight = KeyTxt::parse(&[record.clone().into_bytes()]).weight_octets() as usize;
+        assert!(weight <= 4_096 + 8 * record.len(), "{weight} octets for a record of {}", record.len());
+        let mut zone = Zone::default();
+        zone.insert("sel._domainkey.football.example.com", &[&record]);
+        let result = &verify(message, &zone, NOW_UNIX_S)[0];
+        let in_range = (limits::RSA_BITS_MIN..=limits::RSA_BITS_MAX).contains(&result.key_bits);
+        match result.cause {
+            Cause::KeyTooShort => assert!(result.key_bits < limits::RSA_BITS_MIN),
+            Cause::KeyTooLong => assert!(result.key_bits > limits::RSA_BITS_MAX),
+            Cause::SignatureMismatch => assert!(in_range),
+            Cause::KeySyntax => assert_eq!(result.key_bits, 0),
+            other => panic!("{other:?} of a key that did not sign"),
+        }
+        let is_whole = noise.len() < 2 && form & 7 == 0;
+        let bits = 8 * octets as u32;
+        if is_whole && bits >= limits::RSA_BITS_MIN {
+            assert_eq!(result.key_bits, bits, "{:?} of a whole key", result.cause);
+        }
+        tried.count(usize::from(result.cause == Cause::SignatureMismatch));
     });
 }
 

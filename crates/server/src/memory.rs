@@ -1,37 +1,36 @@
 //! The shard's budget of message memory: reserved before it is filled, released when the message is gone.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use mx6_telemetry::{Counter, Counters};
 
 use crate::load::permille;
 
-/// What one shard may hold of messages in flight, in octets. Clones share the budget.
-#[derive(Clone)]
+/// What one shard may hold of messages in flight, in octets. What of it is held stands in the shard's counters.
 pub(crate) struct MemoryBudget {
-    free: Rc<Cell<u64>>,
+    counters: Counters,
     whole: u64,
 }
 
 /// Octets held; given back on drop.
 pub(crate) struct Reservation {
-    free: Rc<Cell<u64>>,
+    counters: Counters,
+    whole: u64,
     octets: u64,
 }
 
 impl MemoryBudget {
-    pub(crate) fn new(octets: u64) -> MemoryBudget {
-        MemoryBudget { free: Rc::new(Cell::new(octets)), whole: octets }
+    pub(crate) fn new(octets: u64, counters: Counters) -> MemoryBudget {
+        MemoryBudget { counters, whole: octets }
     }
 
     /// Takes `octets` out of the budget; none if it does not hold so much.
     pub(crate) fn reserve(&self, octets: u64) -> Option<Reservation> {
-        let mut reservation = Reservation { free: Rc::clone(&self.free), octets: 0 };
+        let mut reservation = Reservation { counters: self.counters.clone(), whole: self.whole, octets: 0 };
         reservation.cover(octets).then_some(reservation)
     }
 
     /// How much of it is held.
     pub(crate) fn used_permille(&self) -> u32 {
-        permille(self.whole.saturating_sub(self.free.get()), self.whole)
+        permille(held(&self.counters), self.whole)
     }
 }
 
@@ -39,8 +38,12 @@ impl Reservation {
     /// Grows the reservation until it covers `octets`; false, and unchanged, if the budget does not hold so much.
     pub(crate) fn cover(&mut self, octets: u64) -> bool {
         let more = octets.saturating_sub(self.octets);
-        let Some(left) = self.free.get().checked_sub(more) else { return false };
-        self.free.set(left);
+        let all = held(&self.counters).saturating_add(more);
+        if all > self.whole {
+            return false;
+        }
+        self.counters.add(Counter::MemoryReserved, more);
+        self.counters.raise(Counter::MemoryPeak, all);
         self.octets += more;
         true
     }
@@ -48,8 +51,13 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.free.set(self.free.get() + self.octets);
+        self.counters.add(Counter::MemoryReturned, self.octets);
     }
+}
+
+/// What a shard has reserved and not given back.
+fn held(counters: &Counters) -> u64 {
+    counters.value(Counter::MemoryReserved).saturating_sub(counters.value(Counter::MemoryReturned))
 }
 
 #[cfg(test)]
@@ -58,7 +66,8 @@ mod tests {
 
     #[test]
     fn never_more_than_the_budget_and_all_of_it_comes_back() {
-        let budget = MemoryBudget::new(100);
+        let counters = Counters::default();
+        let budget = MemoryBudget::new(100, counters.clone());
         let mut first = budget.reserve(40).unwrap();
         assert!(budget.reserve(61).is_none());
         assert_eq!(budget.used_permille(), 400);
@@ -69,6 +78,7 @@ mod tests {
         drop(second);
         assert!(first.cover(100));
         drop(first);
+        assert_eq!((held(&counters), counters.value(Counter::MemoryPeak)), (0, 100));
         assert!(budget.reserve(100).is_some());
     }
 }

@@ -53,7 +53,8 @@ impl Message {
 
     /// Octets of the header block.
     pub(crate) fn header_octets(&mut self, octets: &[u8]) {
-        if self.admit(octets.len()) {
+        // They count twice: a Maildir works on a copy of the header block.
+        if self.admit(octets.len(), 2 * octets.len()) {
             self.evaluation.header_octets(octets);
         }
     }
@@ -67,7 +68,7 @@ impl Message {
 
     /// Octets of the body.
     pub(crate) async fn body_octets(&mut self, octets: &[u8]) {
-        if !self.admit(octets.len()) {
+        if !self.admit(octets.len(), octets.len()) {
             return;
         }
         self.body.append(octets);
@@ -96,13 +97,13 @@ impl Message {
         (mx6_delivery::Message { added, header, leave_out, body: self.body }, self.reservation)
     }
 
-    /// Reserves memory for `more` octets before they are taken. The header block counts twice: a Maildir works on a copy of it.
-    fn admit(&mut self, more: usize) -> bool {
+    /// Reserves memory for `more` octets, which will take `memory`, before they are taken.
+    fn admit(&mut self, more: usize, memory: usize) -> bool {
         if self.trouble.is_some() {
             return false;
         }
         let held = 2 * self.evaluation.header_block().len() + self.body.memory_octets();
-        let octets = (limits::MESSAGE_OVERHEAD_OCTETS + held + 2 * more) as u64;
+        let octets = (limits::MESSAGE_OVERHEAD_OCTETS + held + memory) as u64;
         if !self.reservation.cover(octets.next_multiple_of(limits::MEMORY_RESERVATION_STEP_OCTETS)) {
             self.shard.counters.add_one(Counter::MemoryRefused);
             self.trouble = Some((Rule::MemoryBudget, MEMORY_USED_UP));

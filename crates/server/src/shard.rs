@@ -119,7 +119,7 @@ impl Shard {
             index: parts.index,
             auth,
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
-            memory: MemoryBudget::new(config.memory_octets),
+            memory: MemoryBudget::new(config.memory_octets, parts.counters.clone()),
             limits: Limits::new(parts.limits),
             load: Load::default(),
             spill_dir: config.spill_dir.as_path().into(),

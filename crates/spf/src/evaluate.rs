@@ -36,8 +36,8 @@ pub fn check_host(request: &Request<'_>, answers: &impl Answers) -> Evaluation {
     let output = pass.output(&domain);
     match output {
         Some(output) => {
-            let Lookups { terms: lookups, voids: void_lookups, tells_of_sender, .. } = pass.0;
-            Evaluation::Done(Output { domain, lookups, void_lookups, tells_of_sender, ..output })
+            let Lookups { terms: lookups, voids: void_lookups, tells_of_sender, octets_expanded, .. } = pass.0;
+            Evaluation::Done(Output { domain, lookups, void_lookups, tells_of_sender, octets_expanded, ..output })
         }
         None => Evaluation::Need(pass.0.open),
     }
@@ -55,6 +55,7 @@ impl Output {
             lookups: 0,
             void_lookups: 0,
             tells_of_sender: false,
+            octets_expanded: 0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The ledger of one pass: questions asked of the oracle, questions still open, and the limits of RFC 7208 §4.6.4.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -68,6 +69,8 @@ pub(crate) struct Lookups<'r> {
     pub(crate) validated_name_is_counted: bool,
     /// A macro was expanded that tells more of the sender than its domain.
     pub(crate) tells_of_sender: bool,
+    /// Octets that macro strings came to.
+    pub(crate) octets_expanded: usize,
 }
 
 /// Addresses of the client's family, or what there is instead.
@@ -102,6 +105,7 @@ impl<'r> Lookups<'r> {
             ahead,
             validated_name_is_counted: false,
             tells_of_sender: false,
+            octets_expanded: 0,
         }
     }
 
@@ -228,8 +232,11 @@ impl<'r> Lookups<'r> {
             helo: request.helo,
             receiver: request.receiver,
             now_unix_s: request.now_unix_s,
+            octets_expanded: Cell::new(0),
         };
-        Ok(expand(string, &values))
+        let expanded = expand(string, &values);
+        self.octets_expanded += values.octets_expanded.get();
+        Ok(expanded)
     }
 }
 

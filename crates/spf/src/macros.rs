@@ -4,6 +4,7 @@
 //! stand than a name can have, so its cost does not grow with the number of macros times the length of their values.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use crate::limits::{EXPLANATION_OCTETS_MAX, NAME_OCTETS_MAX};
@@ -107,7 +108,7 @@ enum Letter {
 }
 
 /// What the letters stand for (§7.2).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Values<'v> {
     pub(crate) local_part: &'v str,
     pub(crate) sender_domain: &'v str,
@@ -118,6 +119,8 @@ pub(crate) struct Values<'v> {
     pub(crate) helo: &'v str,
     pub(crate) receiver: &'v str,
     pub(crate) now_unix_s: u64,
+    /// Octets that were made of them and of what stands between.
+    pub(crate) octets_expanded: Cell<usize>,
 }
 
 impl MacroString {
@@ -225,10 +228,12 @@ impl Letter {
 
 impl Piece {
     fn expand<'v>(&'v self, values: &Values<'v>) -> Cow<'v, str> {
-        match self {
-            Piece::Literal(literal) => Cow::Borrowed(literal),
+        let part = match self {
+            Piece::Literal(literal) => Cow::Borrowed(&**literal),
             Piece::Macro(expand) => expand.expand(values),
-        }
+        };
+        values.octets_expanded.set(values.octets_expanded.get() + part.len());
+        part
     }
 }
 

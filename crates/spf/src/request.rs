@@ -114,6 +114,8 @@ pub struct Output {
     /// Whether something was made of the local part, the HELO name or the time (`%{s}`, `%{l}`, `%{h}`, `%{t}`) before the result stood:
     /// if not, it is the result of every sender of the domain at this client, for as long as the answers hold.
     pub tells_of_sender: bool,
+    /// Octets that macro strings came to: what the last pass computed besides comparing addresses.
+    pub octets_expanded: usize,
 }
 
 /// The results of RFC 7208 §2.6.

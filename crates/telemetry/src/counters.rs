@@ -43,6 +43,12 @@ pub enum Counter {
     WouldRefuse,
     /// Messages or sessions turned away because the memory budget was used up.
     MemoryRefused,
+    /// Octets of memory reserved for messages.
+    MemoryReserved,
+    /// Octets of it that were given back.
+    MemoryReturned,
+    /// The most that was reserved at one time, in octets.
+    MemoryPeak,
     /// Connections refused because their address or prefix had too many in a time.
     ConnectionLimit,
     /// Connections refused because their address or prefix had too many sessions.
@@ -115,7 +121,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 52] = [
+    pub const ALL: [Counter; 55] = [
         Counter::Connections,
         Counter::ConnectionsEnded,
         Counter::AcceptStarved,
@@ -134,6 +140,9 @@ impl Counter {
         Counter::MessageOctets,
         Counter::WouldRefuse,
         Counter::MemoryRefused,
+        Counter::MemoryReserved,
+        Counter::MemoryReturned,
+        Counter::MemoryPeak,
         Counter::ConnectionLimit,
         Counter::SessionLimit,
         Counter::MessageLimit,
@@ -212,6 +221,9 @@ impl Counter {
             Counter::MessageOctets => "message_octets",
             Counter::WouldRefuse => "would_refuse",
             Counter::MemoryRefused => "memory_refused",
+            Counter::MemoryReserved => "memory_reserved",
+            Counter::MemoryReturned => "memory_returned",
+            Counter::MemoryPeak => "memory_peak",
             Counter::ConnectionLimit => "connection_limit",
             Counter::SessionLimit => "session_limit",
             Counter::MessageLimit => "message_limit",
@@ -282,6 +294,11 @@ impl Counters {
     pub fn add(&self, counter: Counter, amount: u64) {
         let value = &self.block.values[counter as usize];
         value.store(value.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Raises a high-water mark to `value`, if it is lower. The sum over shards is of marks of different times.
+    pub fn raise(&self, mark: Counter, value: u64) {
+        self.add(mark, value.saturating_sub(self.value(mark)));
     }
 
     /// Counts a batch with so many lanes filled among its `kinds`; one without any is none.

@@ -1,5 +1,8 @@
 //! What one session can cost at most, counted in the simulated world: DNS queries, recipients, octets taken, and time.
 
+mod memory;
+mod slow;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,15 +14,19 @@ use hickory_proto::rr::rdata::{AAAA, MX, PTR, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use mx6_runtime::Stream;
 use mx6_runtime::simulation::{connect_from, serve_datagrams, simulate};
-use mx6_smtp::limits::{COMMAND_TIMEOUT_MS, DATA_BLOCK_TIMEOUT_MS, RECIPIENTS_MAX};
+use mx6_smtp::limits::RECIPIENTS_MAX;
 use mx6_telemetry::Counter;
 
 use super::{GATE, Gate, RESOLVER, address, options};
 use crate::{Config, Options};
 
 /// A gate that takes mail for open.test and throws it away.
+fn discarding() -> Options {
+    Options { deliver: vec!["discard:".into()], size_limit: Some(1 << 20), ..options(None) }
+}
+
 fn config() -> Config {
-    Options { deliver: vec!["discard:".into()], size_limit: Some(1 << 20), ..options(None) }.check().unwrap()
+    discarding().check().unwrap()
 }
 
 async fn connect() -> Stream {
@@ -121,49 +128,6 @@ fn dns_queries_of_a_message() {
     assert!(asked.values().all(|times| *times == 1), "asked twice: {asked:?}");
     assert!(keys <= 10 && asked.len() <= QUERIES_MAX, "{} names asked", asked.len());
     assert!(asked.len() > 120, "this zone is not hostile: {}", asked.len());
-}
-
-/// (what it sends, how many lines it hears, what it goes on with and how often in ms, when it must be cut off at the latest in ms)
-#[test]
-fn slow_clients_are_cut_off_at_every_stage() {
-    let in_header = ENVELOPE.to_owned() + "A: ";
-    let in_body = ENVELOPE.to_owned() + "A: b\r\n\r\n";
-    let cases: [(&str, usize, &str, u64, u64); 7] = [
-        ("", 1, "", 1_000, COMMAND_TIMEOUT_MS),
-        ("E", 1, "x", 1_000, COMMAND_TIMEOUT_MS),
-        ("EHLO client.test\r\n", 5, "", 1_000, COMMAND_TIMEOUT_MS),
-        ("EHLO client.test\r\nMAIL", 5, " ", 10_000, COMMAND_TIMEOUT_MS),
-        (ENVELOPE, ENVELOPE_LINES, "", 1_000, DATA_BLOCK_TIMEOUT_MS),
-        (&in_header, ENVELOPE_LINES, "x", 1_000, DATA_BLOCK_TIMEOUT_MS),
-        (&in_body, ENVELOPE_LINES, "x\r\n", 1_000, DATA_BLOCK_TIMEOUT_MS),
-    ];
-    for (begin, heard, drip, every_ms, cut_ms) in cases {
-        let (replies, lived_ms) = simulate(2, || async {
-            // Reverse DNS exists, and nothing else.
-            super::resolver::serve_all(address(RESOLVER));
-            let gate = Gate::start(config());
-            let mut stream = connect().await;
-            send(&mut stream, begin.as_bytes()).await;
-            lines(&mut stream, heard).await;
-            let begun_ms = mx6_runtime::now_ms();
-            let drained = async {
-                while mx6_runtime::now_ms() - begun_ms < 2 * cut_ms {
-                    mx6_runtime::sleep(Duration::from_millis(every_ms)).await;
-                    if stream.is_quiet() && send(&mut stream, drip.as_bytes()).await {
-                        continue;
-                    }
-                    break;
-                }
-            };
-            drained.await;
-            let lived_ms = mx6_runtime::now_ms() - begun_ms;
-            let replies = rest(&mut stream).await;
-            gate.end().await;
-            (replies, lived_ms)
-        });
-        assert!(replies.starts_with("421 4.4.2 "), "{begin:?}: {replies:?}");
-        assert!(lived_ms <= cut_ms + 2 * every_ms, "{begin:?} lived for {lived_ms} ms");
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use mx6_runtime::simulation::{connect_from, draw};
 use mx6_smtp::Reply;
 use mx6_smtp::client::ReplyReader;
 
+use super::limits::Scope;
 use super::{Attempt, GATE, World, address};
 
 /// The example of RFC 8463 appendix A, as far as it is signed with Ed25519.
@@ -43,7 +44,11 @@ struct Over;
 
 impl Client {
     async fn run(mut self, name: &str) -> Result<(), Over> {
-        self.reply().await?;
+        let greeting = self.reply().await?;
+        self.world.limits.heard(Scope::Connections, self.local, &greeting);
+        if !greeting.is_positive() {
+            return Err(Over);
+        }
         self.send(b"EHLO client.test\r\n").await?;
         self.reply().await?;
         for message in 0..=draw(3) {
@@ -87,7 +92,8 @@ impl Client {
         let recipients = recipients();
         let mut commands = vec![format!("MAIL FROM:<a@{sender}>\r\n")];
         commands.extend(recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n")));
-        commands.push("DATA\r\n".into());
+        let in_chunks = draw(3) == 0;
+        commands.extend((!in_chunks).then(|| "DATA\r\n".into()));
         let in_groups = draw(2) == 0;
         let mut replies = Vec::new();
         if in_groups {
@@ -98,6 +104,9 @@ impl Client {
                 self.send(command.as_bytes()).await?;
             }
             let reply = self.reply().await?;
+            if index == 0 {
+                self.world.limits.heard(Scope::Messages, self.local, &reply);
+            }
             if let Some(recipient) = index.checked_sub(1).and_then(|index| recipients.get(index)) {
                 let attempt = &mut self.world.attempts.borrow_mut()[at];
                 if reply.is_positive() {
@@ -108,16 +117,49 @@ impl Client {
             }
             replies.push(reply.code);
         }
+        let forged =
+            if draw(3) == 0 { "Authentication-Results: mx.test; spf=pass smtp.mailfrom=bank.test\r\n" } else { "" };
+        let message = format!("{forged}{expected}");
+        if in_chunks {
+            return self.chunks(message.as_bytes(), at).await;
+        }
         if replies.last() != Some(&354) {
             self.send(b"RSET\r\n").await?;
             return self.reply().await.map(|_| ());
         }
-        let forged =
-            if draw(3) == 0 { "Authentication-Results: mx.test; spf=pass smtp.mailfrom=bank.test\r\n" } else { "" };
-        let stuffed = format!("{forged}{expected}").replace("\r\n.", "\r\n..");
-        self.send(stuffed.as_bytes()).await?;
+        self.send(message.replace("\r\n.", "\r\n..").as_bytes()).await?;
         self.world.attempts.borrow_mut()[at].complete = true;
         self.send(b".\r\n").await?;
+        self.end_of_message(at).await
+    }
+
+    /// The message by BDAT, cut anywhere, also between CR and LF; now and then with something else between two chunks, or given up.
+    async fn chunks(&mut self, mut message: &[u8], at: usize) -> Result<(), Over> {
+        loop {
+            let (chunk, rest) = message.split_at(draw(message.len() as u64 + 1) as usize);
+            let is_last = rest.is_empty() && draw(2) == 0;
+            let last = if is_last { " LAST" } else { "" };
+            self.send(format!("BDAT {}{last}\r\n", chunk.len()).as_bytes()).await?;
+            self.world.attempts.borrow_mut()[at].complete |= is_last;
+            self.send(chunk).await?;
+            if is_last {
+                return self.end_of_message(at).await;
+            }
+            // Where no recipient was taken, or no memory is left, the first chunk says so, and the message is over.
+            let is_over = !self.reply().await?.is_positive();
+            if is_over || draw(200) < self.world.client_faults {
+                self.send(b"RSET\r\n").await?;
+                return self.reply().await.map(|_| ());
+            }
+            if draw(200) < self.world.client_faults {
+                self.send([&b"NOOP\r\n"[..], b"DATA\r\n", b"RCPT TO:<x@open.test>\r\n"][draw(3) as usize]).await?;
+                self.reply().await?;
+            }
+            message = rest;
+        }
+    }
+
+    async fn end_of_message(&mut self, at: usize) -> Result<(), Over> {
         let reply = self.reply().await?;
         // A Maildir's file names are of the real clock.
         let reply = reply.to_string().split(" as ").next().map(str::to_owned);

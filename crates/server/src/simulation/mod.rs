@@ -2,7 +2,8 @@
 //!
 //! What runs is the real thing, from [`Shard::run`] down: accept, connection, session, transaction, lookups by hickory, caches, policy, DKIM
 //! batch, delivery with its pool, failover and deadlines, drain. What is simulated is below it (`mx6_runtime::simulation`: tasks, time,
-//! streams, datagrams) and around it (this folder): clients that cut, pipeline, stall, disconnect and talk garbage; a resolver that is silent,
+//! streams, datagrams) and around it (this folder): clients that cut, pipeline, stall, disconnect and talk garbage, by DATA
+//! and by BDAT; limits by prefix and a small budget of memory; a resolver that is silent,
 //! late, broken or says no; next hops that refuse, hang, close and talk garbage at every step, also after they have taken a message. Messages
 //! go over SMTP or into a Maildir on the real disk, whose folder may vanish.
 //!
@@ -14,6 +15,7 @@
 mod caps;
 mod checks;
 mod client;
+mod limits;
 mod maildir;
 mod next_hop;
 mod resolver;
@@ -53,6 +55,7 @@ struct World {
     next_hop_faults: u64,
     /// Of a thousand steps of a client.
     client_faults: u64,
+    limits: limits::Limits,
     /// What the next hops took, or what stands in the Maildir at the end.
     taken: RefCell<Vec<Taken>>,
     attempts: RefCell<Vec<Attempt>>,
@@ -92,6 +95,9 @@ struct Life {
     taken: Vec<Taken>,
     attempts: Vec<Attempt>,
     unknown: u64,
+    /// Refused by limits, and for want of memory.
+    limited: u64,
+    memory_refused: u64,
 }
 
 const GATE: &str = "[2001:db8::25]:25";
@@ -127,6 +133,10 @@ struct Gate {
 
 impl Gate {
     fn start(config: Config) -> Gate {
+        Gate::start_on(config, ListenerKind::Direct)
+    }
+
+    fn start_on(config: Config, kind: ListenerKind) -> Gate {
         let (counters, stop) = (Counters::default(), StopFlag::new());
         let log = LogTarget::File("/dev/null".into());
         let mut recorders = Recorders::start(log.open().unwrap(), std::slice::from_ref(&counters)).unwrap();
@@ -138,7 +148,7 @@ impl Gate {
             dns: dns_config(&config.names, config.dns_timeout).unwrap(),
             dns_caches: Caches::new(&sizes.dns()),
             auth_caches: MessageAuthCaches::new(&sizes.message_auth()),
-            listeners: vec![(Listener::bind(address(GATE), 100).unwrap(), ListenerKind::Direct)],
+            listeners: vec![(Listener::bind(address(GATE), 100).unwrap(), kind)],
             counters: counters.clone(),
             recorder: recorders.take(0).unwrap(),
             stop: stop.clone(),
@@ -172,6 +182,7 @@ async fn live() -> Life {
         resolver: resolver::Resolver::default(),
         next_hop_faults: [0, 20, 100, 300][draw(4) as usize],
         client_faults: [0, 10, 40][draw(3) as usize],
+        limits: limits::Limits::drawn(),
         taken: RefCell::default(),
         attempts: RefCell::default(),
     });
@@ -180,7 +191,7 @@ async fn live() -> Life {
     if maildir.is_none() {
         NEXT_HOPS.iter().for_each(|host| next_hop::serve(&world, address(host)));
     }
-    let config = options(maildir.as_ref().map(|folder| &folder.path)).check().unwrap();
+    let config = world.limits.config(options(maildir.as_ref().map(|folder| &folder.path)));
     let gate = Gate::start(config);
 
     let clients = (0..=draw(3)).map(|number| client::live(Rc::clone(&world), number));
@@ -208,6 +219,8 @@ async fn live() -> Life {
         taken: world.taken.take(),
         attempts: world.attempts.take(),
         unknown: counters.value(Counter::MessagesUnknown),
+        limited: counters.value(Counter::ConnectionLimit) + counters.value(Counter::MessageLimit),
+        memory_refused: counters.value(Counter::MemoryRefused),
     };
     assert_eq!(
         counters.value(Counter::Connections),
@@ -215,6 +228,7 @@ async fn live() -> Life {
         "a session never ended"
     );
     assert!(life.ended_ms < LIFE_MS_MAX, "it took {} ms", life.ended_ms);
+    world.limits.assert_held(life.ended_ms, &counters);
     checks::assert_all(&world, &life);
     life
 }
@@ -245,18 +259,23 @@ fn no_seed_breaks_an_invariant() {
     };
     let count = seeds.end - seeds.start;
     let (mut attempts, mut accepted, mut taken, mut unknown, mut hours) = (0, 0, 0, 0, 0.0);
+    let (mut limited, mut memory_refused) = (0, 0);
     for seed in seeds {
         let life = life(seed);
         attempts += life.attempts.len();
         accepted += life.attempts.iter().filter(|attempt| attempt.is_accepted()).count();
         taken += life.taken.len();
         unknown += life.unknown;
+        limited += life.limited;
+        memory_refused += life.memory_refused;
         hours += life.ended_ms as f64 / 3_600_000.0;
     }
     println!(
-        "{count} lives, {hours:.0} hours: {attempts} messages begun, {accepted} accepted, {taken} taken, {unknown} unknown"
+        "{count} lives, {hours:.0} hours: {attempts} messages begun, {accepted} accepted, {taken} taken, {unknown} unknown, \
+         {limited} refused by limits, {memory_refused} for want of memory"
     );
-    assert!(count < 1_000 || (accepted > 300 && unknown > 10), "nothing happens in this world");
+    let happens = accepted > 300 && unknown > 10 && limited > 100 && memory_refused > 100;
+    assert!(count < 1_000 || happens, "nothing happens in this world");
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn values() -> Values<'static> {
         helo: "mail.example.net",
         receiver: "mx.example.net",
         now_unix_s: 1_700_000_000,
+        octets_expanded: Cell::new(0),
     }
 }
 
