@@ -172,6 +172,36 @@ fn the_least_of_all_next_hops() {
     }
 }
 
+/// A running gate offers what the next hop takes now: it learns that no later than with the first mail for it.
+#[test]
+fn a_next_hop_that_comes_back_as_another() {
+    let all = ["8BITMIME", "SMTPUTF8", "DSN"];
+    let mut next_hop = NextHop::start(vec![offering(&all)]);
+    let gate = setup().cores(1).next_hops(&[next_hop.address]).start();
+    offers(&gate, &all, &[]);
+    for words in [&["8BITMIME", "DSN"][..], &[], &["8BITMIME", "SMTPUTF8"], &all] {
+        next_hop.stop();
+        next_hop = NextHop::start_on(next_hop.address, vec![offering(words)]);
+        let mut smtp = Client::connect(gate.v6);
+        smtp.hello("home.example");
+        until("the next hop to be found again", || {
+            let reply = smtp.transaction("you@home.example", "bob@open.example", &plain("you@home.example", "again"));
+            reply.starts_with("250 ").then_some(())
+        });
+        let unwanted: Vec<&str> = all.into_iter().filter(|word| !words.contains(word)).collect();
+        offers(&gate, words, &unwanted);
+        let (utf8, dsn) = (words.contains(&"SMTPUTF8"), words.contains(&"DSN"));
+        let mut smtp = Client::connect(gate.v6);
+        smtp.hello("home.example");
+        for (line, is_taken) in [("SMTPUTF8", utf8), ("RET=HDRS", dsn)] {
+            let said = smtp.say(&format!("MAIL FROM:<you@home.example> {line}"));
+            assert!(said.starts_with(if is_taken { "250 " } else { "555 5.5.4 " }), "{words:?} {line}: {said}");
+            smtp.ok("RSET");
+        }
+    }
+    gate.stop();
+}
+
 #[test]
 fn check_config_says_the_a_labels() {
     let ended = check_config(&["--domain", "*.BÜCHER.example=accept"]);

@@ -3,9 +3,10 @@
 use crate::harness::gate::{Gate, Setup, check_config};
 use crate::harness::message::plain;
 use crate::harness::next_hop::{End, NextHop, Script};
+use crate::harness::signing::Key;
 use crate::harness::smtp::Client;
 use crate::harness::until;
-use crate::harness::zone::{FORWARDER, NO_PTR, PASS};
+use crate::harness::zone::{FORWARDER, NO_PTR, PASS, quickstart_with};
 
 /// A gate with these limits.
 fn limited(limits: &[&str]) -> Setup {
@@ -139,6 +140,76 @@ fn verified_identities_and_no_others() {
     let record =
         until("the last record", || gate.decisions(8).into_iter().find(|record| record["rule"] == "identity-limit"));
     assert_eq!((&record["stage"], &record["reply"]), (&"end-of-data".into(), &limit.trim_end().into()));
+}
+
+/// A message brings every identity that it proves: the domains for which SPF and DKIM pass, each of which has its own budget.
+#[test]
+fn identities_of_signatures() {
+    let key = Key::rsa();
+    let zone = key.published_at("one.example") + &key.published_at("two.example");
+    let gate = limited(&["identity.messages=2/1d", "identity.recipients=3/1d"]).zone(&quickstart_with(&zone)).start();
+    let send = |source: &str, recipients: usize, signers: &[&str]| {
+        let mut message = plain("alice@bare.example", "signed");
+        for signer in signers {
+            message = key.sign(signer, "relaxed/relaxed", &message);
+        }
+        let mut smtp = Client::greeted(&gate, source, "relay.forward.example");
+        let forward_paths: Vec<String> = (0..recipients).map(|number| format!("r{number}@open.example")).collect();
+        let forward_paths: Vec<&str> = forward_paths.iter().map(String::as_str).collect();
+        smtp.open(if source == PASS { "alice@pass.example" } else { "alice@bare.example" }, &forward_paths);
+        smtp.message(&message)
+    };
+    let limit = |what: &str, domain: &str| format!("450 4.7.28 Too many {what} from [{domain}], try again later.\r\n");
+    let rows: [(&str, usize, &[&str], Option<String>); 8] = [
+        (FORWARDER, 1, &["one.example"], None),
+        (FORWARDER, 1, &["one.example"], None),
+        (FORWARDER, 1, &["one.example"], Some(limit("messages", "one.example"))),
+        // Nothing was charged to the other signer of what was refused.
+        (FORWARDER, 1, &["one.example", "two.example"], Some(limit("messages", "one.example"))),
+        (FORWARDER, 2, &["two.example"], None),
+        (FORWARDER, 2, &["two.example"], Some(limit("recipients", "two.example"))),
+        (PASS, 1, &["two.example"], None),
+        (PASS, 1, &["two.example"], Some(limit("messages", "two.example"))),
+    ];
+    for (row, (source, recipients, signers, refused)) in rows.into_iter().enumerate() {
+        let reply = send(source, recipients, signers);
+        match refused {
+            Some(refused) => assert_eq!(reply, refused, "row {row}"),
+            None => assert!(reply.starts_with("250 "), "row {row}: {reply}"),
+        }
+    }
+    gate.stop();
+}
+
+/// Each level counts by itself, and the narrowest one that objects is named.
+#[test]
+fn several_levels_at_once() {
+    let limits = ["address.messages=2/1d", "64.messages=3/1d", "56.messages=4/1d", "48.messages=5/1d"];
+    let gate = limited(&limits).start();
+    let rows = [
+        ("2001:db8:7:100::1", None),
+        ("2001:db8:7:100::1", None),
+        ("2001:db8:7:100::1", Some("2001:db8:7:100::1")),
+        ("2001:db8:7:100::2", None),
+        ("2001:db8:7:100::2", Some("2001:db8:7:100::/64")),
+        ("2001:db8:7:1ff::1", None),
+        ("2001:db8:7:1fe::1", Some("2001:db8:7:100::/56")),
+        ("2001:db8:7:200::1", None),
+        ("2001:db8:7:300::1", Some("2001:db8:7::/48")),
+        ("2001:db8:7:100::1", Some("2001:db8:7:100::1")),
+        ("2001:db8:8::1", None),
+    ];
+    for (row, (source, refused)) in rows.into_iter().enumerate() {
+        let said = Client::greeted(&gate, source, "mail.example").say("MAIL FROM:<alice@pass.example>");
+        match refused {
+            Some(scope) => {
+                let limit = format!("450 4.7.28 Too many messages from [{scope}], try again later.\r\n");
+                assert_eq!(said, limit, "row {row}");
+            }
+            None => assert!(said.starts_with("250 "), "row {row}: {said}"),
+        }
+    }
+    gate.stop();
 }
 
 /// Refusals are all counted; the log stays small.

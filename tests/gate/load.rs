@@ -132,22 +132,29 @@ fn clients_that_wait_for_the_next_hop() {
     let next_hop = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut gate = one_shard().next_hops(&[next_hop.local_addr().unwrap()]).start();
     let mut waiting: Vec<Client> = Vec::new();
-    for number in 0..510 {
-        let mut smtp = greeted(&gate, &stranger(number));
-        smtp.send("MAIL FROM:<alice@pass.example>\r\nRCPT TO:<bob@open.example>\r\n");
-        waiting.push(smtp);
-    }
+    let more = |gate: &Gate, waiting: &mut Vec<Client>, up_to: usize| {
+        for number in waiting.len()..up_to {
+            let mut smtp = greeted(gate, &stranger(number));
+            smtp.send("MAIL FROM:<alice@pass.example>\r\nRCPT TO:<bob@open.example>\r\n");
+            waiting.push(smtp);
+        }
+    };
+    more(&gate, &mut waiting, 510);
     let line = change(&mut gate, "normal -> brownout");
     assert!(line.contains("clients wait for the next hop"), "{line}");
     assert_eq!(first_word(&gate, &stranger(0)), BUSY);
     assert!(first_word(&gate, &stranger(9_000)).starts_with("220 "));
+    more(&gate, &mut waiting, 1_510);
+    let line = change(&mut gate, "brownout -> shed");
+    assert!(line.contains("clients wait for the next hop"), "{line}");
+    assert_eq!(first_word(&gate, &stranger(9_000)), BUSY);
     drop(next_hop);
     for smtp in &mut waiting {
         assert!(smtp.reply().starts_with("250 2.1.0 "));
         assert_eq!(smtp.reply(), "451 4.4.1 Next hop unavailable, try again later.\r\n");
     }
     let line = change(&mut gate, "brownout -> normal");
-    assert!(line.ends_with("told to come again: 1 for next hop"), "{line}");
+    assert!(line.ends_with("told to come again: 2 for next hop"), "{line}");
     assert!(first_word(&gate, &stranger(0)).starts_with("220 "));
     drop(waiting);
     gate.stop();
@@ -178,20 +185,26 @@ fn accept_backlog() {
 /// A machine that takes the processor away, most of the time.
 #[test]
 fn a_late_shard() {
-    let mut gate = one_shard().start();
-    let _held = greeted(&gate, &stranger(0));
-    let line = until("three late looks", || {
-        gate.process.signal(Signal::STOP);
-        std::thread::sleep(Duration::from_millis(900));
-        gate.process.signal(Signal::CONT);
-        std::thread::sleep(Duration::from_millis(20));
-        gate.process.stderr().into_iter().find(|line| line.contains("load normal -> "))
-    });
-    assert!(line.contains("ms late"), "{line}");
-    let line = change(&mut gate, "brownout -> normal");
-    assert!(line.ends_with("told to come again: nobody"), "{line}");
-    assert!(first_word(&gate, &stranger(0)).starts_with("220 "));
-    gate.stop();
+    for (away_ms, level, word, told) in [
+        (900, "brownout", "220 ", "told to come again: nobody"),
+        (2_500, "shed", BUSY, "told to come again: 1 for lag"),
+    ] {
+        let mut gate = one_shard().start();
+        let _held = greeted(&gate, &stranger(0));
+        let line = until("three late looks", || {
+            gate.process.signal(Signal::STOP);
+            std::thread::sleep(Duration::from_millis(away_ms));
+            gate.process.signal(Signal::CONT);
+            std::thread::sleep(Duration::from_millis(20));
+            gate.process.stderr().into_iter().find(|line| line.contains(&format!("-> {level}: ")))
+        });
+        assert!(line.contains("ms late"), "{line}");
+        assert!(first_word(&gate, &stranger(1)).starts_with(word), "{level}");
+        let line = change(&mut gate, "brownout -> normal");
+        assert!(line.ends_with(told), "{line}");
+        assert!(first_word(&gate, &stranger(0)).starts_with("220 "));
+        gate.stop();
+    }
 }
 
 /// Threads that keep every processor busy until this is dropped.

@@ -93,7 +93,7 @@ fn sockets_that_cannot_be_used() {
     check(setup("LISTEN_PID=$$ LISTEN_FDS=40"), datagram.into(), "is not open");
 }
 
-/// READY when every shard is up, WATCHDOG while they move, STOPPING at the end and nothing after it.
+/// READY when every shard is up, WATCHDOG while they move, RELOADING and READY around a reload, STOPPING at the end and nothing after it.
 #[test]
 fn the_manager_is_told() {
     for is_abstract in [false, true] {
@@ -121,11 +121,17 @@ fn the_manager_is_told() {
         for _ in 0..3 {
             assert_eq!(told(), "WATCHDOG=1\n");
         }
-        gate.process.signal(Signal::TERM);
-        let mut last = told();
-        while last == "WATCHDOG=1\n" {
-            last = told();
+        let told_next = || std::iter::repeat_with(told).find(|state| state != "WATCHDOG=1\n").unwrap();
+        for _ in 0..2 {
+            gate.process.signal(Signal::HUP);
+            let reloading = told_next();
+            let us = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.split('\n').next());
+            assert!(us.is_some_and(|us| us.parse::<u64>().is_ok()), "{reloading:?}");
+            let ready = told_next();
+            assert!(ready.starts_with("READY=1\nSTATUS="), "{ready:?}");
         }
+        gate.process.signal(Signal::TERM);
+        let last = told_next();
         assert!(last.starts_with("STOPPING=1\nSTATUS="), "{last:?}");
         assert!(gate.process.wait().success());
         socket.set_nonblocking(true).unwrap();

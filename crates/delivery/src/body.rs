@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mx6_runtime::blocking;
+use mx6_runtime::{DiskStep, blocking, disk_step};
 use rustix::fs::{CWD, Mode, OFlags};
 
 /// What follows the blank line of a message: CRLF line ends, not dot-stuffed.
@@ -242,6 +242,7 @@ fn spill(dir: &Path, file: Option<Arc<File>>, at: u64, chunks: &[Chunk]) -> io::
         Some(file) => file,
         None => Arc::new(nameless_file(dir)?),
     };
+    disk_step(DiskStep::Write)?;
     let mut position = at;
     for chunk in chunks {
         file.write_all_at(chunk, position)?;
@@ -251,6 +252,7 @@ fn spill(dir: &Path, file: Option<Arc<File>>, at: u64, chunks: &[Chunk]) -> io::
 }
 
 fn read_block(file: &File, from: u64, octets: usize) -> io::Result<Vec<u8>> {
+    disk_step(DiskStep::Read)?;
     let mut block = vec![0; octets];
     file.read_exact_at(&mut block, from)?;
     Ok(block)
@@ -258,6 +260,7 @@ fn read_block(file: &File, from: u64, octets: usize) -> io::Result<Vec<u8>> {
 
 /// A file without a name: O_TMPFILE where the file system has it, else created and unlinked.
 fn nameless_file(dir: &Path) -> io::Result<File> {
+    disk_step(DiskStep::Create)?;
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::openat(CWD, dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
         Ok(fd) => return Ok(File::from(fd)),

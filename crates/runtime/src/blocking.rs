@@ -6,6 +6,7 @@
 //! maximum at once; still, a job must not wait for another job. It may leave its [`Answer`] to another and end.
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -48,6 +49,35 @@ pub fn begin_blocking(f: impl FnOnce() + Send + 'static) {
         return job();
     }
     pool().submit(Box::new(job));
+}
+
+/// What a disk is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskStep {
+    /// A file is created.
+    Create,
+    /// Octets are written.
+    Write,
+    /// Octets are read.
+    Read,
+    /// A file or a directory is made durable.
+    Sync,
+    /// A file gets its name.
+    Rename,
+}
+
+/// Said before each such step of a blocking job: in a simulated world it may fail there; in the real one it does nothing.
+///
+/// # Errors
+/// The simulated disk's.
+pub fn disk_step(step: DiskStep) -> io::Result<()> {
+    #[cfg(feature = "simulation")]
+    return crate::simulation::disk_step(step);
+    #[cfg(not(feature = "simulation"))]
+    {
+        let _ = step;
+        Ok(())
+    }
 }
 
 /// A promise of one value from a thread to a task, and the future of it.

@@ -36,7 +36,9 @@ mod stream;
 mod task;
 mod time;
 
-pub use blocking::{Answer, Answered, BLOCKING_THREADS_MAX, answer, begin_blocking, blocking, blocking_queued};
+pub use blocking::{
+    Answer, Answered, BLOCKING_THREADS_MAX, DiskStep, answer, begin_blocking, blocking, blocking_queued, disk_step,
+};
 pub use cores::{Cores, CoresError};
 pub use descriptors::{
     Activated, MESSAGE_DESCRIPTORS_MAX, MessageListener, MessageSocket, activated, activation_is_offered,

@@ -6,18 +6,23 @@
 //! small. A connection that is closed with octets unread is reset, and so loses what was under way, as with TCP.
 //!
 //! What it does not show: the ring, the kernel's sockets, several shards at once, DNS over TCP (refused here), and the disk, which is real:
-//! blocking jobs run at once, on this thread.
+//! blocking jobs run at once, on this thread. Its steps fail as [`break_disk`] says.
 
 mod network;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::blocking::DiskStep;
 
 pub(crate) use network::{Backlog, End, Mailbox, connect};
 pub use network::{black_hole, connect_from, serve_datagrams};
@@ -43,6 +48,24 @@ pub fn simulate<F: Future>(seed: u64, main: impl FnOnce() -> F) -> F::Output {
 #[must_use]
 pub fn draw(below: u64) -> u64 {
     world().map_or_else(|| panic!("no simulation"), |world| world.draw(below))
+}
+
+/// From now on `in_a_thousand` steps on the disk fail, by what the seed draws, with what a disk says that is full, broken or may only be read; of
+/// one kind only, if that is named.
+///
+/// # Panics
+/// Outside [`simulate`].
+pub fn break_disk(kind: Option<DiskStep>, in_a_thousand: u64) {
+    world().map_or_else(|| panic!("no simulation"), |world| world.disk_faults.set((kind, in_a_thousand)));
+}
+
+pub(crate) fn disk_step(step: DiskStep) -> io::Result<()> {
+    let Some(world) = world() else { return Ok(()) };
+    let (kind, in_a_thousand) = world.disk_faults.get();
+    if kind.is_some_and(|kind| kind != step) || in_a_thousand == 0 || world.draw(1_000) >= in_a_thousand {
+        return Ok(());
+    }
+    Err([Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS][world.draw(4) as usize].into())
 }
 
 thread_local! {
@@ -107,6 +130,7 @@ struct World {
     ready: Arc<Mutex<Vec<u64>>>,
     timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
     network: network::Network,
+    disk_faults: Cell<(Option<DiskStep>, u64)>,
 }
 
 /// Leaves the world when it is dropped, also by a panic.
@@ -136,6 +160,7 @@ impl World {
             ready: Arc::default(),
             timers: RefCell::default(),
             network: network::Network::default(),
+            disk_faults: Cell::default(),
         }
     }
 

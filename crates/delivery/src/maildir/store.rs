@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mx6_runtime::Answer;
+use mx6_runtime::{Answer, DiskStep, disk_step};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
@@ -38,7 +38,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// fsync, and the rename that replaces nothing.
-    pub(crate) const REAL: Disk = Disk { sync: File::sync_all, rename: rename_to_nothing };
+    pub(crate) const REAL: Disk = Disk { sync, rename: rename_to_nothing };
 }
 
 /// Stores one copy for each recipient; the answer is the first one's name, given by the group whose sync makes them durable. On an
@@ -133,6 +133,7 @@ impl Drop for Copies {
 fn create(dir: &Path, hostname: &str, disk: &Disk) -> io::Result<(PathBuf, File)> {
     let tmp = dir.join("tmp");
     let mut made_directories = false;
+    disk_step(DiskStep::Create)?;
     for _ in 0..NAMES_TRIED_MAX {
         let path = tmp.join(unique_name(hostname));
         match File::options().write(true).create_new(true).mode(0o600).open(&path) {
@@ -149,6 +150,7 @@ fn create(dir: &Path, hostname: &str, disk: &Disk) -> io::Result<(PathBuf, File)
 }
 
 fn write(file: &File, job: &Job, recipient: &str) -> io::Result<()> {
+    disk_step(DiskStep::Write)?;
     let mut out = BufWriter::with_capacity(BUFFER_OCTETS, file);
     writeln!(out, "Return-Path: <{}>", printable(&job.reverse_path))?;
     writeln!(out, "Delivered-To: {}", printable(recipient))?;
@@ -170,8 +172,14 @@ fn publish(path: &Path, new: &Path, hostname: &str, disk: &Disk) -> io::Result<(
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
+fn sync(file: &File) -> io::Result<()> {
+    disk_step(DiskStep::Sync)?;
+    file.sync_all()
+}
+
 /// renameat2 with RENAME_NOREPLACE; where the file system has no such thing, link and unlink.
 fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    disk_step(DiskStep::Rename)?;
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => {
             fs::hard_link(from, to)?;

@@ -25,7 +25,7 @@ fn discarding() -> Options {
     Options { deliver: vec!["discard:".into()], size_limit: Some(1 << 20), ..options(None) }
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     discarding().check().unwrap()
 }
 
@@ -49,7 +49,7 @@ async fn rest(stream: &mut Stream) -> String {
 }
 
 /// Reads as many lines of replies.
-async fn lines(stream: &mut Stream, count: usize) -> String {
+pub(super) async fn lines(stream: &mut Stream, count: usize) -> String {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     while text.matches("\r\n").count() < count {
         match stream.read(&mut buffer).await {

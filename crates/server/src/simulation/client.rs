@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use mx6_delivery::SPILL_ABOVE_OCTETS;
 use mx6_runtime::Stream;
 use mx6_runtime::simulation::{connect_from, draw};
 use mx6_smtp::Reply;
@@ -216,6 +217,9 @@ fn content(token: &str, signed: bool) -> String {
             text.push_str(
                 ["..\r\n", ".\r\n", "line\r\n", "\r\n", "longer than the others are, by far\r\n"][draw(5) as usize],
             );
+        }
+        if draw(40) == 0 {
+            text += &"this one goes to the disk before it is whole\r\n".repeat(1 + SPILL_ABOVE_OCTETS / 40);
         }
     }
     text

@@ -1,11 +1,20 @@
-//! A Maildir on the real disk, whose folder for new messages may vanish for a while.
+//! A Maildir on the real disk, whose folder for new messages may vanish for a while, and the steps of the disk that fail.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mx6_runtime::simulation::draw;
+use mx6_runtime::DiskStep;
+use mx6_runtime::simulation::{break_disk, draw};
 
 use super::Taken;
+
+/// Any step now and then, or one kind of step always; whether a message can be stored at all.
+pub(super) fn break_disk_sometimes() -> bool {
+    let kind = [DiskStep::Create, DiskStep::Write, DiskStep::Sync, DiskStep::Rename][draw(4) as usize];
+    let (kind, in_a_thousand) = [(None, 0), (None, 0), (None, 30), (None, 200), (Some(kind), 1_000)][draw(5) as usize];
+    break_disk(kind, in_a_thousand);
+    in_a_thousand < 1_000
+}
 
 pub(super) struct Folder {
     pub(super) path: PathBuf,
@@ -31,8 +40,9 @@ impl Folder {
         std::fs::rename(&aside, &folder).unwrap();
     }
 
-    /// The messages there; the copies of one for its recipients are one.
+    /// The messages there; the copies of one for its recipients are one. Nothing is half-written.
     pub(super) fn messages(&self) -> Vec<Taken> {
+        assert_eq!(std::fs::read_dir(self.path.join("tmp")).unwrap().count(), 0, "something was left in tmp/");
         let mut taken: Vec<Taken> = Vec::new();
         let mut paths: Vec<PathBuf> =
             std::fs::read_dir(self.path.join("new")).unwrap().map(|entry| entry.unwrap().path()).collect();
