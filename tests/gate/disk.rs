@@ -6,8 +6,9 @@ use std::process::Command;
 
 use crate::harness::gate::{Gate, Setup};
 use crate::harness::message::{body, plain, with_body};
-use crate::harness::process::{self, Process};
+use crate::harness::process;
 use crate::harness::smtp::Client;
+use crate::harness::strace::Injected;
 use crate::harness::zone::PASS;
 use crate::harness::{files, skip, until};
 
@@ -162,36 +163,6 @@ fn a_decision_log_without_room() {
     nothing_else(&disk.gate.maildir(), MESSAGES + 1, "log");
 }
 
-/// strace, attached to the gate, whose system calls fail as long as it lives.
-struct Injected(Process);
-
-impl Injected {
-    /// `calls` fail with EIO, on `path` only if there is one. None, with a notice, where strace may not trace.
-    fn into(gate: &Gate, calls: &str, path: Option<&Path>) -> Option<Injected> {
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject={calls}:error=EIO")]);
-        strace.args(path.map(|path| format!("-P{}", path.display())));
-        strace.args(["-p", &gate.process.id().to_string()]);
-        let mut strace = Process::start(&mut strace);
-        let is_attached = until("strace to attach", || {
-            let told = strace.stderr().join("\n");
-            let attached = told.contains("attached");
-            (attached || !strace.is_running()).then_some(attached)
-        });
-        if !is_attached {
-            skip(&format!("strace may not trace here: {}", strace.stderr().join(" ")));
-            return None;
-        }
-        Some(Injected(strace))
-    }
-
-    /// The disk is back.
-    fn end(mut self) {
-        self.0.signal(rustix::process::Signal::INT);
-        self.0.wait();
-    }
-}
-
 #[test]
 fn a_disk_error_at_each_step() {
     let setup = Setup::new();
@@ -213,7 +184,7 @@ fn a_disk_error_at_each_step() {
     ];
     let mut messages = 0;
     for (step, calls, path, octets, passes) in steps {
-        let Some(injected) = Injected::into(&gate, calls, path) else { return };
+        let Some(injected) = Injected::into(&gate, calls, "error=EIO", path) else { return };
         check(&gate, step, octets, FAILED);
         nothing_else(&gate.maildir(), messages, step);
         if passes {

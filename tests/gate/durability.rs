@@ -10,8 +10,9 @@ use crate::harness::gate::{Gate, Setup};
 use crate::harness::message::{body, plain, with_body};
 use crate::harness::next_hop::NextHop;
 use crate::harness::smtp::{Client, proxy_v1};
+use crate::harness::strace::{self, Injected};
 use crate::harness::zone::PASS;
-use crate::harness::{files, strace, until};
+use crate::harness::{files, until};
 
 /// Clients that send at the same time.
 const CLIENTS: usize = 6;
@@ -120,6 +121,54 @@ fn killed_under_load_the_next_hop_has_every_acknowledged_message() {
             .filter(|id| !messages.iter().any(|got| got.message.ends_with(&format!("end of {id}\r\n"))))
             .collect();
         assert!(missing.is_empty(), "round {round}: {} acknowledged, missing {missing:?}", acknowledged.len());
+    }
+}
+
+/// `kill -9` at each step before the 250: a reader of the Maildir finds a whole message or none, the spill file is gone with its process,
+/// and a gate that starts over what is left takes the message again.
+#[test]
+fn killed_before_the_250_nothing_half_written_is_seen() {
+    let message = with_body("alice@pass.example", "killed", &(body(1_000_000) + "end of killed\r\n"));
+    // (the step, the call that is its last, on what only, files left in `tmp/` and in `new/`)
+    let steps = [
+        ("create the spill file", "openat", None, 0, 0),
+        ("write the spill file", "pwrite64", None, 0, 0),
+        ("read the spill file", "pread64", None, 1, 0),
+        ("fsync of the file", "fsync", None, 1, 0),
+        ("rename", "renameat2", None, 1, 0),
+        ("fsync of new/", "fsync", Some("new"), 0, 1),
+    ];
+    for (step, call, folder, tmp, new) in steps {
+        let dir = tempfile::tempdir().unwrap();
+        let (maildir, spill) = (dir.path().join("mail"), dir.path().join("spill"));
+        std::fs::create_dir(&spill).unwrap();
+        let start = || {
+            let spill = spill.display().to_string();
+            Setup::new().deliver(&[&format!("maildir:{}", maildir.display())]).args(&["--spill-dir", &spill]).start()
+        };
+        let mut gate = start();
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        smtp.open("alice@pass.example", &["bob@open.example"]);
+        let path = folder.map(|folder| maildir.join(folder));
+        let Some(_injected) = Injected::into(&gate, call, "signal=KILL", path.as_deref()) else { return };
+        // The gate may be gone before all of it is sent.
+        let told = smtp.try_send(format!("{message}.\r\n")).and_then(|()| smtp.try_reply()).unwrap_or_default();
+        assert_eq!(told, "", "{step}");
+        assert_eq!(gate.process.wait().code(), None, "{step}: a signal ended it");
+        let left = |folder: &str| files::files(&maildir.join(folder)).len();
+        assert_eq!((left("tmp"), left("new")), (tmp, new), "{step}");
+        assert_eq!(stored_ids(&maildir).len(), new, "{step}: what is in new/ is whole");
+        assert!(files::files(&spill).is_empty(), "{step}");
+
+        let gate = start();
+        let reply = Client::greeted(&gate, PASS, "mail.pass.example").transaction(
+            "alice@pass.example",
+            "bob@open.example",
+            &message,
+        );
+        assert!(reply.starts_with("250 "), "{step}: {reply}");
+        assert_eq!((left("tmp"), left("new")), (tmp, new + 1), "{step}");
+        gate.stop();
     }
 }
 

@@ -79,3 +79,26 @@ fn a_mixed_outcome_is_mended_by_the_retry() {
     assert_eq!(told[2..4], mixed);
     assert_eq!(told[4..6], [row("accept", "accepted", "250 2.0.0"), row("accept", "accepted", "250 2.0.0")]);
 }
+
+/// Who has a message already is known to one process and not to the next: the retry after a restart brings a second copy, and loses none.
+#[test]
+fn a_ledger_that_is_lost_means_a_duplicate() {
+    if !is_root() {
+        return skip("Dovecot needs root");
+    }
+    let dovecot = Dovecot::start();
+    let message = plain(FROM, "again");
+    let send = |expected: &str| {
+        let mut gate = Setup::new().deliver(&[&format!("lmtp://{}", dovecot.address)]).start();
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        smtp.open(FROM, &BOTH);
+        let reply = smtp.message(&message);
+        assert!(reply.starts_with(expected), "{reply}");
+        gate.process.kill();
+    };
+    dovecot.break_mailbox("carol@open.example", true);
+    send("451 4.0.0 Delivered to some");
+    dovecot.break_mailbox("carol@open.example", false);
+    send("250 2.0.0 ");
+    assert_eq!(BOTH.map(|recipient| dovecot.messages(recipient).len()), [2, 1]);
+}

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::harness::gate::{Gate, Setup};
 use crate::harness::message::plain;
 use crate::harness::smtp::Client;
-use crate::harness::until;
+use crate::harness::zone::PASS;
+use crate::harness::{skip, until};
 
 const BUSY: &str = "421 4.3.2 mx.example Service busy, try again later.\r\n";
 
@@ -205,6 +206,31 @@ fn a_late_shard() {
         assert!(first_word(&gate, &stranger(0)).starts_with("220 "));
         gate.stop();
     }
+}
+
+/// Clients that came and say nothing hold up nobody.
+#[test]
+fn ten_thousand_idle_connections() {
+    const IDLE: usize = 10_000;
+    let limit = getrlimit(Resource::Nofile);
+    // Half of what a gate may open, so that it is not the load that is tested.
+    if limit.maximum.is_some_and(|maximum| maximum < 2 * IDLE as u64) {
+        return skip("this process may not open 20,000 descriptors");
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let gate = Setup::new().start();
+    let idle: Vec<Client> = (0..IDLE)
+        .map(|number| {
+            let mut client = Client::proxied(&gate, &stranger(number));
+            assert!(client.reply().starts_with("220 "), "{number}");
+            client
+        })
+        .collect();
+    let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+    let reply = smtp.transaction("alice@pass.example", "bob@open.example", &plain("alice@pass.example", "good"));
+    assert!(reply.starts_with("250 "), "{reply}");
+    drop(idle);
+    gate.stop();
 }
 
 /// Threads that keep every processor busy until this is dropped.

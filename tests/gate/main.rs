@@ -16,6 +16,7 @@ mod dns;
 mod durability;
 mod explain;
 mod extensions;
+mod faults;
 mod first_run;
 mod haproxy;
 mod hostile;

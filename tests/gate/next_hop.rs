@@ -14,6 +14,8 @@ use crate::harness::{is_root, skip, until};
 
 const UNAVAILABLE: &str = "451 4.4.1 Next hop unavailable, try again later.\r\n";
 
+const UNKNOWN: &str = "451 4.4.2 Next hop closed the connection, try again later.\r\n";
+
 fn relay_to(next_hops: &[SocketAddr]) -> Gate {
     Setup::new().next_hops(next_hops).start()
 }
@@ -176,15 +178,44 @@ fn connections_that_die_before_the_terminator_are_replaced() {
     }
 }
 
-/// After the terminator nothing is ever sent twice.
+/// After the terminator nothing is ever sent twice: whatever is no whole reply leaves the outcome unknown, and the record says so.
 #[test]
 fn after_the_dot_there_is_no_second_try() {
-    let closes = Script { end: End::Close, ..Script::default() };
-    let next_hop = NextHop::start(vec![closes, Script::default()]);
+    let rows = [
+        End::Close,
+        End::Reset,
+        End::Cut("250 2.0.0 Ok: queu".into()),
+        End::Cut("250-2.0.0 Ok\r\n".into()),
+        End::Reply("gibberish".into()),
+        End::Reply("354 Go on".into()),
+        End::Reply("250-2.0.0 Ok\r\n550 5.0.0 No".into()),
+        End::Reply("250-2.0.0 Ok\r\n".repeat(200) + "250 2.0.0 Ok"),
+    ];
+    for (number, end) in rows.into_iter().enumerate() {
+        let next_hop = NextHop::start(vec![Script { end, ..Script::default() }, Script::default()]);
+        let gate = relay_to(&[next_hop.address]);
+        assert_eq!(send(&gate, "unknown"), UNKNOWN, "row {number}");
+        assert_is_unknown(&gate, &next_hop);
+    }
+}
+
+/// A next hop that hangs after the dot is waited for (five minutes at most, which the simulation waits out): it may yet say what it did.
+#[test]
+fn what_hangs_after_the_dot_is_unknown_in_the_end() {
+    let mut next_hop = NextHop::start(vec![Script { end: End::Hang, ..Script::default() }, Script::default()]);
     let gate = relay_to(&[next_hop.address]);
-    assert_eq!(send(&gate, "unknown"), "451 4.4.2 Next hop closed the connection, try again later.\r\n");
-    assert_eq!(next_hop.messages().len(), 1);
-    assert_eq!(next_hop.count("DATA"), 1);
+    let mut smtp = client(&gate);
+    smtp.open("alice@pass.example", &["bob@open.example"]);
+    smtp.send(&(plain("alice@pass.example", "hangs") + ".\r\n"));
+    until("the message to be taken", || (next_hop.messages().len() == 1).then_some(()));
+    next_hop.stop();
+    assert_eq!(smtp.reply(), UNKNOWN);
+    assert_is_unknown(&gate, &next_hop);
+}
+
+/// One message went out, once, and its record says that nobody knows what became of it.
+fn assert_is_unknown(gate: &Gate, next_hop: &NextHop) {
+    assert_eq!((next_hop.messages().len(), next_hop.count("DATA")), (1, 1));
     let record = &gate.decisions(1)[0];
     assert_eq!((&record["delivery"]["outcome"], &record["verdict"]), (&"unknown".into(), &"defer".into()), "{record}");
 }

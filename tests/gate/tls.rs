@@ -1,5 +1,7 @@
 //! STARTTLS: into TLS and what is left behind, certificates that come and go, and partners known by theirs.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,7 +15,7 @@ use crate::harness::process::{run, succeed};
 use crate::harness::smtp::Client;
 use crate::harness::tls::TlsClient;
 use crate::harness::zone::PASS;
-use crate::harness::{files, until};
+use crate::harness::{files, is_root, until};
 
 /// A gate with a certificate, further flags, and a folder for more certificates.
 struct Shown {
@@ -196,9 +198,7 @@ fn without_a_certificate() {
     });
     std::fs::rename(&new.key, &other_key).unwrap();
     gate.process.signal(Signal::HUP);
-    until("STARTTLS on every shard", || {
-        (0..8).all(|_| Client::connect(gate.v6).hello("home.example").contains("STARTTLS")).then_some(())
-    });
+    until_offered(&gate);
     gate.stop();
 }
 
@@ -208,11 +208,6 @@ fn a_certificate_is_renewed_without_dropping_a_session() {
     let Shown { mut gate, authority } = gate_with(|_| Vec::new());
     let mut old = TlsClient::connect(gate.v6, &[]);
     old.hello("home.example");
-    let shown = |gate: &Gate| {
-        let mut client = Command::new("openssl");
-        client.args(["s_client", "-starttls", "smtp", "-connect", &gate.v6.to_string()]);
-        run(&mut client).stdout
-    };
     for (renewal, name) in ["sighup.example", "file.example"].into_iter().enumerate() {
         let new = authority.sign("new", name, &[Usage::ServerAuth]);
         let (chain, key) = (new.chain.with_file_name("mx.pem"), new.chain.with_file_name("mx.key"));
@@ -221,8 +216,7 @@ fn a_certificate_is_renewed_without_dropping_a_session() {
         if renewal == 0 {
             gate.process.signal(Signal::HUP);
         }
-        let expected = std::fs::read_to_string(&chain).unwrap();
-        until(name, || shown(&gate).contains(expected.trim()).then_some(()));
+        until_shown(&gate, &chain);
     }
     gate.process.until_stderr("word of the renewal", |lines| {
         lines.iter().any(|line| line.contains("the certificate was renewed")).then_some(())
@@ -231,6 +225,70 @@ fn a_certificate_is_renewed_without_dropping_a_session() {
     let reply = old.smtp.transaction("you@home.example", "bob@open.example", &message);
     assert!(reply.starts_with("250 "), "{reply}");
     gate.stop();
+}
+
+/// A renewal that comes while the gate starts, when it has read the old files and does not yet look for new ones. The key is a pipe, so that
+/// the moment can be held: whoever can open it knows that the chain has been read.
+#[test]
+fn a_renewal_during_the_start_is_noticed() {
+    let setup = Setup::new();
+    let authority = Authority::new(&setup.dir(), "authority");
+    let old = authority.sign("mx", "old.example", &[Usage::ServerAuth]);
+    let new = authority.sign("new", "new.example", &[Usage::ServerAuth]);
+    let (chain, pipe) = (old.chain.clone(), setup.dir().join("pipe.key"));
+    succeed(Command::new("mkfifo").arg(&pipe));
+    let setup = setup.args(&["--tls-cert", &text(&chain), "--tls-key", &text(&pipe)]);
+    let renewal = std::thread::spawn(move || {
+        let mut starting = std::fs::File::options().write(true).open(&pipe).unwrap();
+        std::fs::rename(&new.chain, &old.chain).unwrap();
+        std::fs::rename(&new.key, &pipe).unwrap();
+        starting.write_all(&std::fs::read(&old.key).unwrap()).unwrap();
+    });
+    let gate = setup.start();
+    renewal.join().unwrap();
+    until_shown(&gate, &chain);
+    gate.stop();
+}
+
+/// A key that lacks only permissions is tried again until it has them: giving them writes nothing, and no signal says that they are there.
+#[test]
+fn permissions_alone_mend_a_certificate() {
+    let setup = Setup::new();
+    let own = Authority::new(&setup.dir(), "authority").sign("mx", "mx.example", &[Usage::ServerAuth]);
+    let permit = |mode| std::fs::set_permissions(&own.key, std::fs::Permissions::from_mode(mode)).unwrap();
+    permit(0o000);
+    // Root reads everything, unless it gives that up.
+    let setup = if is_root() {
+        setup.under(&["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"])
+    } else {
+        setup
+    };
+    let mut gate = setup.args(&["--tls-cert", &text(&own.chain), "--tls-key", &text(&own.key)]).start();
+    gate.process.until_stderr("a warning", |lines| {
+        let is_told = |line: &String| line.contains("mx.key: ") && line.contains("STARTTLS is answered with 454");
+        lines.iter().any(is_told).then_some(())
+    });
+    assert!(!Client::connect(gate.v6).hello("home.example").contains("STARTTLS"));
+    permit(0o600);
+    until_offered(&gate);
+    gate.stop();
+}
+
+/// Waits until every shard goes into TLS.
+fn until_offered(gate: &Gate) {
+    until("STARTTLS on every shard", || {
+        (0..8).all(|_| Client::connect(gate.v6).hello("home.example").contains("STARTTLS")).then_some(())
+    });
+}
+
+/// Waits until new sessions get that certificate.
+fn until_shown(gate: &Gate, chain: &Path) {
+    let expected = std::fs::read_to_string(chain).unwrap();
+    until("the certificate to be shown", || {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-starttls", "smtp", "-connect", &gate.v6.to_string()]);
+        run(&mut client).stdout.contains(expected.trim()).then_some(())
+    });
 }
 
 /// The SHA-256 of a public key as `--connector-cert` wants it.

@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod dns_server;
 pub mod dovecot;
+pub mod faults;
 pub mod files;
 pub mod gate;
 pub mod message;

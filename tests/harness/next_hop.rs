@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
 
 use super::until;
 
@@ -34,6 +37,12 @@ pub enum End {
     Reply(String),
     /// The connection is closed without one.
     Close,
+    /// The connection is reset without one.
+    Reset,
+    /// These octets and no more, then it is closed.
+    Cut(String),
+    /// Nothing, until the next hop goes down.
+    Hang,
 }
 
 /// Where to break off.
@@ -273,6 +282,12 @@ impl Connection {
         match &script.end {
             End::Reply(reply) => self.say(reply).map(|()| true),
             End::Close => Ok(false),
+            End::Reset => {
+                set_socket_linger(&self.stream, Some(Duration::ZERO))?;
+                Ok(false)
+            }
+            End::Cut(octets) => (&self.stream).write_all(octets.as_bytes()).map(|()| false),
+            End::Hang => reader.read_until(b'\n', &mut octets).map(|_| false),
         }
     }
 }

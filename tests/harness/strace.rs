@@ -1,10 +1,11 @@
-//! A gate whose system calls strace writes down.
+//! A gate whose system calls strace writes down, or makes fail.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::gate::{Gate, Setup};
-use super::{process, skip, until};
+use super::process::{self, Process};
+use super::{skip, until};
 
 /// A gate under strace.
 pub struct Traced {
@@ -34,5 +35,35 @@ impl Traced {
             let text = std::fs::read_to_string(&self.trace).ok()?;
             text.contains("+++ killed").then_some(text)
         })
+    }
+}
+
+/// strace, attached to the gate, whose system calls fail as long as it lives.
+pub struct Injected(Process);
+
+impl Injected {
+    /// `calls` meet with `fault` (`error=EIO`, `signal=KILL`), on `path` only if there is one. None, with a notice, where strace may not trace.
+    pub fn into(gate: &Gate, calls: &str, fault: &str, path: Option<&Path>) -> Option<Injected> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", &format!("inject={calls}:{fault}")]);
+        strace.args(path.map(|path| format!("-P{}", path.display())));
+        strace.args(["-p", &gate.process.id().to_string()]);
+        let mut strace = Process::start(&mut strace);
+        let is_attached = until("strace to attach", || {
+            let told = strace.stderr().join("\n");
+            let attached = told.contains("attached");
+            (attached || !strace.is_running()).then_some(attached)
+        });
+        if !is_attached {
+            skip(&format!("strace may not trace here: {}", strace.stderr().join(" ")));
+            return None;
+        }
+        Some(Injected(strace))
+    }
+
+    /// The disk is back.
+    pub fn end(mut self) {
+        self.0.signal(rustix::process::Signal::INT);
+        self.0.wait();
     }
 }

@@ -56,3 +56,23 @@ impl<T> Future for Receiver<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Sender, oneshot};
+
+    /// A lookup that ends by a panic is no answer, and keeps nobody waiting.
+    #[test]
+    fn a_task_that_panics_leaves_nobody_waiting() {
+        let received = mx6_runtime::run_local(async || {
+            let (sender, receiver) = oneshot::<u8>();
+            mx6_runtime::spawn("a lookup", async move {
+                let _sender: Sender<u8> = sender;
+                mx6_runtime::sleep(std::time::Duration::from_millis(1)).await;
+                panic!("as if by a fault of ours");
+            });
+            receiver.await
+        });
+        assert_eq!(received.unwrap(), None);
+    }
+}

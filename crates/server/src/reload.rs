@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::SystemTime;
 
 use mx6_runtime::{Latest, StopFlag};
 
@@ -14,7 +13,7 @@ use crate::check::{CheckError, check_folders};
 use crate::config::{Config, ConfigError};
 use crate::limits;
 use crate::notify::Notifier;
-use crate::settings::{Snapshot, TlsState};
+use crate::settings::{Snapshot, TlsState, Written};
 use crate::tls::{Tls, TlsError};
 
 /// Where a running gate gets its configuration again.
@@ -36,16 +35,17 @@ enum ReloadError {
 
 /// The first snapshot. A certificate that cannot be used is told and keeps nobody out: mail that would have come in the clear still does.
 pub(crate) fn first_snapshot(config: Config) -> Snapshot {
+    let certificates_written = written(&config);
     let tls = load_tls(&config).unwrap_or_else(|error| {
         mx6_telemetry::say!("warning: --tls-cert: {error}; STARTTLS is answered with 454 until that is mended");
         TlsState::Broken
     });
-    Snapshot { config: Arc::new(config), tls }
+    Snapshot { config: Arc::new(config), tls, certificates_written }
 }
 
 /// Serves requests until the gate stops.
 pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, notifier: &Notifier, stop: &StopFlag) {
-    let mut seen = written(&snapshots.get().config);
+    let mut told = None;
     loop {
         let asked = reload.requests.recv_timeout(limits::CERTIFICATE_POLL);
         if stop.is_set() {
@@ -57,7 +57,6 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
                 notifier.reloading();
                 match read_again(reload, &now.config) {
                     Ok(snapshot) => {
-                        seen = written(&snapshot.config);
                         snapshots.set(Arc::new(snapshot));
                         mx6_telemetry::say!("reload: the new configuration holds");
                         notifier.ready("serving, the new configuration holds");
@@ -68,20 +67,40 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
                     }
                 }
             }
-            Err(RecvTimeoutError::Timeout) if written(&now.config) == seen => {}
-            Err(RecvTimeoutError::Timeout) => {
-                seen = written(&now.config);
-                match load_tls(&now.config) {
-                    Ok(tls) => {
-                        snapshots.set(Arc::new(Snapshot { config: Arc::clone(&now.config), tls }));
-                        mx6_telemetry::say!("the certificate was renewed, new sessions get the new one");
-                    }
-                    Err(error) => mx6_telemetry::say!("--tls-cert: {error}; what was read before goes on"),
+            Err(RecvTimeoutError::Timeout) => match renewed(&now) {
+                Ok(None) => told = None,
+                Ok(Some(snapshot)) => {
+                    told = None;
+                    snapshots.set(Arc::new(snapshot));
+                    mx6_telemetry::say!("the certificate was renewed, new sessions get the new one");
                 }
-            }
+                Err(error) => {
+                    let error = error.to_string();
+                    if told.as_ref() != Some(&error) {
+                        let meanwhile = if matches!(now.tls, TlsState::Broken) {
+                            "STARTTLS is still answered with 454"
+                        } else {
+                            "what was read before goes on"
+                        };
+                        mx6_telemetry::say!("--tls-cert: {error}; {meanwhile}");
+                    }
+                    told = Some(error);
+                }
+            },
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// With the certificates as they are now, if they are not those of `now`. What could not be used is tried again whether or not it was
+/// written since: permissions may have been all that it lacked.
+fn renewed(now: &Snapshot) -> Result<Option<Snapshot>, TlsError> {
+    let certificates_written = written(&now.config);
+    if certificates_written == now.certificates_written && !matches!(now.tls, TlsState::Broken) {
+        return Ok(None);
+    }
+    let tls = load_tls(&now.config)?;
+    Ok(Some(Snapshot { config: Arc::clone(&now.config), tls, certificates_written }))
 }
 
 fn read_again(reload: &Reload, old: &Config) -> Result<Snapshot, ReloadError> {
@@ -89,11 +108,12 @@ fn read_again(reload: &Reload, old: &Config) -> Result<Snapshot, ReloadError> {
     let frozen = config.keep_what_is_fixed(old);
     check_folders(&config).map_err(CheckError::from)?;
     config.target.prepare().map_err(ReloadError::Deliver)?;
+    let certificates_written = written(&config);
     let tls = load_tls(&config).map_err(CheckError::from)?;
     if !frozen.is_empty() {
         mx6_telemetry::say!("reload: {} will change with the next start", frozen.join(", "));
     }
-    Ok(Snapshot { config: Arc::new(config), tls })
+    Ok(Snapshot { config: Arc::new(config), tls, certificates_written })
 }
 
 /// What the configuration says of TLS, read from the disk.
@@ -108,7 +128,7 @@ pub(crate) fn load_tls(config: &Config) -> Result<TlsState, TlsError> {
 }
 
 /// When the files of certificates were written last.
-fn written(config: &Config) -> Vec<(PathBuf, Option<SystemTime>)> {
+fn written(config: &Config) -> Written {
     let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
     config.certificate_files().map(|path| (path.clone(), modified(path))).collect()
 }

@@ -4,7 +4,9 @@
 //! new configuration.
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mx6_delivery::{Delivery, DeliveryConfig, Ledger, Offers};
 use mx6_smtp::{SessionConfig, StartTls};
@@ -17,7 +19,12 @@ use crate::tls::Tls;
 pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) tls: TlsState,
+    /// Of the files that `tls` was read from, as they were before that; what is written later is a renewal.
+    pub(crate) certificates_written: Written,
 }
+
+/// When files were written last; `None` for one that cannot be seen.
+pub(crate) type Written = Vec<(PathBuf, Option<SystemTime>)>;
 
 /// Whether clients may go on inside TLS.
 #[derive(Debug, Clone)]

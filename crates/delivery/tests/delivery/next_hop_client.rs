@@ -44,10 +44,18 @@ fn xforward_goes_before_each_mail() {
         &[MAIL, "> 250 ok", RCPT, "> 250 2.1.5 Ok a@x", "@message", "<quit"],
     ]);
     check("one by one, and only what is offered", &one_by_one, &ONE);
-    let closing = script(&[&offered, &[all, MAIL, RCPT, "> 421 4.3.2 bye", "close"]]);
-    check("421", &closing, &[("rcpt a@x", UNAVAILABLE), ("fault", "421")]);
-    let hung = script(&[&offered, &[all, MAIL, RCPT, "<end"]]);
-    check("hung", &hung, &[("rcpt a@x", UNAVAILABLE), ("fault", "timed out")]);
+    let faults: [(&str, &[&str], &str); 6] = [
+        ("421", &["> 421 4.3.2 bye", "close"], "421"),
+        ("hung", &["<end"], "timed out"),
+        ("closed", &["close"], "connection closed"),
+        ("garbage", &["> what?", "<end"], "malformed reply"),
+        ("without end", &["flood"], "reply too long"),
+        ("too slow", &[">drip 250 for somebody who has all the time there is", "<end"], "timed out"),
+    ];
+    for (name, answer, fault) in faults {
+        let hop = script(&[&offered, &[all, MAIL, RCPT], answer]);
+        check(name, &hop, &[("rcpt a@x", UNAVAILABLE), ("fault", fault)]);
+    }
 }
 
 const XCLIENT: [&str; 2] = ["> 250-PIPELINING", "> 250 XCLIENT NAME ADDR HELO"];
@@ -121,6 +129,7 @@ fn what_a_next_hop_makes_of_xclient() {
             ("closed", after(&["close"]), "", true, true),
             ("garbage", after(&["> what?", "<end"]), "", true, true),
             ("another code", after(&["> 250 ok", "<end"]), "", true, true),
+            ("too slow", after(&[">drip 220 for somebody who has all the time", "<end"]), "", true, true),
         ],
     );
     let not_offered = script(&[&GREETING, &["> 250 HELP", "<end"]]);
@@ -150,6 +159,7 @@ fn a_proxy_header_begins_each_connection() {
             ),
             ("the client refused for now", vec![HEADER, "> 421 4.7.0 too many", "close"], "", true, false),
             ("no greeting", vec![HEADER, "<end"], "", true, true),
+            ("too slow", vec![HEADER, ">drip 220 for somebody who has all the time", "<end"], "", true, true),
         ],
     );
     let hop = Hop::start(&[&[LOCAL, "@", "<quit"]]);

@@ -236,10 +236,14 @@ fn shards_share_the_ledger() {
 #[test]
 fn a_next_hop_that_cannot_be_used() {
     let (mail, rcpt) = ("< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>");
-    let cases: [(&str, &[&[&str]]); 12] = [
+    let cases: [(&str, &[&[&str]]); 16] = [
         ("greeting 554", &[&["> 554 no", "<end"]]),
         ("no greeting", &[&["<end"]]),
         ("garbage", &[&["> HTTP/1.1 400 Bad Request", "<end"]]),
+        ("greeting 421", &[&["> 421 4.3.2 busy", "close"]]),
+        ("closed at once", &[&["close"]]),
+        ("LHLO 421", &[&["> 220 hop", "< LHLO mx.example", "> 421 4.3.2 bye", "close"]]),
+        ("LHLO garbage", &[&["> 220 hop", "< LHLO mx.example", "> what?", "<end"]]),
         ("LHLO 500", &[&["> 220 hop", "< LHLO mx.example", "> 500 what", "<end"]]),
         ("LHLO unanswered", &[&["> 220 hop", "< LHLO mx.example", "<end"]]),
         ("more than was asked for", &[&["> 220 hop", "< LHLO mx.example", "> 250 hop", "> 250 hop", "<end"]]),

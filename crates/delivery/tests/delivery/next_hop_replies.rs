@@ -46,6 +46,11 @@ fn a_message_goes_through() {
             &[("rcpt a@x", "accepted 250 2.0.0 ok"), ("deliver", QUEUED)],
         ),
         (
+            "slow, but in time",
+            &[&["@", "@to a@x", "< DATA", ">drip 354 go", "<message", ">drip 250 2.0.0 queued", "<quit"]],
+            &[("rcpt a@x", TO_A), ("deliver", QUEUED)],
+        ),
+        (
             "two messages over one connection",
             &[&["@", "@to a@x", "@message", "@to b@x", "@message", "<quit"]],
             &[("rcpt a@x", TO_A), ("deliver", QUEUED), ("mail", ""), ("rcpt b@x", TO_B), ("deliver", QUEUED)],
@@ -216,6 +221,14 @@ fn a_next_hop_that_cannot_be_used() {
             at_once,
         ),
         ("EHLO 502", &[&["> 220 hop", "< EHLO mx.example", "> 502 what", "<end"]], at_once),
+        ("EHLO 421", &[&["> 220 hop", "< EHLO mx.example", "> 421 4.3.2 bye", "close"]], at_once),
+        ("EHLO closed", &[&["> 220 hop", "< EHLO mx.example", "close"]], at_once),
+        ("EHLO garbage", &[&["> 220 hop", "< EHLO mx.example", "> what?", "<end"]], at_once),
+        (
+            "EHLO that comes too slowly",
+            &[&["> 220 hop", "< EHLO mx.example", ">drip 250 hop.example is a very slow speaker", "<end"]],
+            at_once,
+        ),
         ("more than was asked for", &[&["> 220 hop", "< EHLO mx.example", "> 250 hop", "> 250 hop", "<end"]], at_once),
         ("a greeting that comes too slowly", &[&[">drip 220 hop.example is a very slow speaker", "<end"]], at_once),
         ("a greeting without end", &[&["flood"]], at_once),
@@ -231,6 +244,17 @@ fn a_next_hop_that_cannot_be_used() {
             at_once,
         ),
         ("MAIL garbage", &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "> OK", "<end"]], at_once),
+        (
+            "MAIL that comes too slowly",
+            &[&[
+                "@",
+                "< MAIL FROM:<s@there.example>",
+                "< RCPT TO:<a@x>",
+                ">drip 250 from a hop that is a very slow speaker",
+                "<end",
+            ]],
+            at_once,
+        ),
         ("EHLO unanswered", &[&["> 220 hop", "< EHLO mx.example", "<end"]], at_once),
         ("MAIL unanswered", &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "<end"]], at_once),
         ("MAIL closed", &[&["@", "< MAIL FROM:<s@there.example>", "< RCPT TO:<a@x>", "close"]], at_once),
@@ -408,13 +432,18 @@ fn never_data_to_a_subset() {
 
 #[test]
 fn after_the_terminator_nothing_is_sent_again() {
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 8] = [
         ("closed", &["close"]),
         ("reset", &["reset"]),
         ("garbage", &["> what?", "<end"]),
         ("a part of a reply", &[">+ 250 2.0", "close"]),
         ("354 once more", &["> 354 more", "<end"]),
+        ("a reply without end", &["flood"]),
         ("no answer before the deadline", &["<end"]),
+        (
+            "an answer too slow for the deadline",
+            &[">drip 250 2.0.0 queued, as somebody says who has all the time", "<end"],
+        ),
     ];
     for (name, end) in cases {
         let connection: Vec<&str> = ["@", "@to a@x", "@data", "<message"].iter().chain(end).copied().collect();
@@ -430,6 +459,19 @@ fn past_the_deadline_before_the_terminator_it_is_not_taken_over() {
             "no answer to DATA",
             &[&["@", "@to a@x", "< DATA", "<end"]],
             &[("rcpt a@x", TO_A), ("deliver 200", UNAVAILABLE)],
+        ),
+        (
+            "an answer to DATA that comes too slowly",
+            &[&["@", "@to a@x", "< DATA", ">drip 354 from a hop that is a very slow speaker", "<end"]],
+            &[("rcpt a@x", TO_A), ("deliver 200", UNAVAILABLE)],
+        ),
+        (
+            "garbage in the middle of the message, and nothing is read any more",
+            &[
+                &["@", "@to a@x", "@data", "<octets 100000", "> what?", "sleep 1500", "close"],
+                &["@", "@to a@x", "@data", "<octets 100000", "> what?", "sleep 1500", "close"],
+            ],
+            &[("rcpt a@x", TO_A), ("deliver-large", UNAVAILABLE), ("fault", "malformed reply")],
         ),
         (
             "garbage at DATA",
