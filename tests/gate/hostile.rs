@@ -101,15 +101,15 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("short-write", "tests/gate/faults.rs", "files_take_octets_by_the_piece"),
     ("sigterm-mid-data", "tests/gate/stopping.rs", "idle_sessions_get_421_and_transactions_are_finished"),
     ("panic-one-session", "tests/gate/faults.rs", "a_panic_ends_its_session_alone"),
-    ("executor-stall", "crates/dkim/tests/caps.rs", "cost_is_linear_in_the_number_of_fields"),
+    ("executor-stall", "crates/dkim/tests/caps.rs", "work_is_linear_in_the_number_of_fields"),
     ("executor-stall", "tests/gate/load.rs", "a_late_shard"),
     ("dns-thread-dead", "crates/dns/src/oneshot.rs", "a_task_that_panics_leaves_nobody_waiting"),
     ("clock-jump", "tests/gate/faults.rs", "the_clock_jumps_a_day"),
     ("upgrade", "tests/gate/upgrade.rs", "three_upgrades_under_load"),
     ("memlock", "tests/gate/preflight.rs", "too_little_lockable_memory"),
-    ("slow-command", "crates/server/src/simulation/caps.rs", "slow_clients_are_cut_off_at_every_stage"),
-    ("slow-data", "crates/server/src/simulation/caps.rs", "slow_clients_are_cut_off_at_every_stage"),
-    ("idle", "crates/server/src/simulation/caps.rs", "slow_clients_are_cut_off_at_every_stage"),
+    ("slow-command", "crates/server/src/simulation/caps/slow.rs", "slow_clients_are_cut_off_at_every_stage"),
+    ("slow-data", "crates/server/src/simulation/caps/slow.rs", "slow_clients_are_cut_off_at_every_stage"),
+    ("idle", "crates/server/src/simulation/caps/slow.rs", "slow_clients_are_cut_off_at_every_stage"),
 ];
 
 /// Cases of what there is not here, and why.

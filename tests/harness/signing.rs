@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use super::process::succeed;
@@ -80,28 +82,18 @@ impl SigningKey {
     /// A new key.
     pub fn new() -> SigningKey {
         let pair = Ed25519KeyPair::generate().unwrap();
-        let record = format!("v=DKIM1; k=ed25519; p={}", base64(pair.public_key().as_ref()));
+        let record = format!("v=DKIM1; k=ed25519; p={}", STANDARD.encode(pair.public_key()));
         SigningKey { pair, record }
     }
 
     /// Signs From, its first field, and the body (which ends with one CRLF), until `expires_s` (seconds since 1970).
     pub fn sign(&self, domain: &str, expires_s: u64, message: &str) -> String {
         let (from, body) = (message.split_inclusive("\r\n").next().unwrap(), message.split_once("\r\n\r\n").unwrap().1);
-        let body_hash = base64(digest(&SHA256, body.as_bytes()).as_ref());
+        let body_hash = STANDARD.encode(digest(&SHA256, body.as_bytes()));
         let unsigned = format!(
             "DKIM-Signature: v=1; a=ed25519-sha256; d={domain}; s=test; c=simple/simple; x={expires_s}; h=From; bh={body_hash}; b="
         );
         let signature = self.pair.sign(digest(&SHA256, format!("{from}{unsigned}").as_bytes()).as_ref());
-        format!("{unsigned}{}\r\n{message}", base64(signature.as_ref()))
+        format!("{unsigned}{}\r\n{message}", STANDARD.encode(signature))
     }
-}
-
-fn base64(octets: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |octets: &[u8]| {
-        let bits = octets.iter().enumerate().fold(0, |bits, (at, octet)| bits | u32::from(*octet) << (16 - 8 * at));
-        let digit = |at| if at <= octets.len() { ALPHABET[(bits >> (18 - 6 * at)) as usize & 63] } else { b'=' };
-        (0..4).map(|at| char::from(digit(at))).collect::<String>()
-    };
-    octets.chunks(3).map(group).collect()
 }
