@@ -1,9 +1,6 @@
 //! Load: each measurement makes the gate enter and leave its levels, and what it tells whom meanwhile.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -11,6 +8,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use crate::harness::gate::{Gate, Setup};
 use crate::harness::message::plain;
 use crate::harness::smtp::Client;
+use crate::harness::strace::Injected;
 use crate::harness::zone::PASS;
 use crate::harness::{skip, until};
 
@@ -161,25 +159,21 @@ fn clients_that_wait_for_the_next_hop() {
     gate.stop();
 }
 
-/// A shard that is slow: it has a processor only when nobody else wants one, and many come at once.
+/// A shard that accepts more slowly than clients come: strace holds up each accept.
 #[test]
 fn accept_backlog() {
-    let mut gate = one_shard().under(&["chrt", "--idle", "0"]).start();
-    gate.process.signal(Signal::STOP);
-    let waiting: Vec<Client> = (0..1_800).map(|_| Client::connect(gate.v4)).collect();
-    let others = Spinning::start();
-    gate.process.signal(Signal::CONT);
-    let line = change(&mut gate, "normal -> ");
-    assert!(line.contains("accept backlog") || line.contains("ms late"), "{line}");
-    drop(others);
+    let mut gate = one_shard().start();
+    let Some(slow) = Injected::into(&gate, "accept4", "delay_enter=2000", None) else { return };
+    let waiting: Vec<Client> = (0..3_800).map(|number| Client::proxied(&gate, &stranger(number))).collect();
+    let line = change(&mut gate, "-> shed");
+    assert!(line.contains("accept backlog"), "{line}");
+    slow.end();
     let words: Vec<String> = waiting.into_iter().map(|mut client| client.reply()).collect();
     assert!(words.iter().all(|word| word == BUSY || word.starts_with("220 ")));
     let busy = words.iter().filter(|word| *word == BUSY).count();
+    assert!(busy > 0);
     let line = change(&mut gate, "brownout -> normal");
-    let told = line.split("again: ").nth(1).unwrap();
-    let shed: usize = told.split(", ").filter_map(|part| part.split(' ').next()?.parse::<usize>().ok()).sum();
-    assert_eq!(shed, busy, "{line}");
-    assert!(busy > 0, "{line}");
+    assert!(line.ends_with(&format!("told to come again: {busy} for backlog")), "{line}");
     gate.stop();
 }
 
@@ -231,29 +225,4 @@ fn ten_thousand_idle_connections() {
     assert!(reply.starts_with("250 "), "{reply}");
     drop(idle);
     gate.stop();
-}
-
-/// Threads that keep every processor busy until this is dropped.
-struct Spinning {
-    stopped: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Spinning {
-    fn start() -> Spinning {
-        let stopped = Arc::<AtomicBool>::default();
-        let spin = |stopped: Arc<AtomicBool>| move || while !stopped.load(Ordering::Relaxed) {};
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (0..2 * processors).map(|_| std::thread::spawn(spin(stopped.clone()))).collect();
-        Spinning { stopped, threads }
-    }
-}
-
-impl Drop for Spinning {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
 }

@@ -275,6 +275,26 @@ fn closing_a_listener_ends_accept() {
 
 /// To close a socket resets what waits in its queue, so it is emptied first; new ones are refused only when it is closed.
 #[test]
+fn the_backlog_is_measured() {
+    let seen = run_local(async || {
+        let listener = Listener::bind(loopback(), 100).unwrap();
+        let (address, handle) = (listener.local_addr(), listener.handle());
+        let mut clients = Vec::new();
+        let mut seen = Vec::new();
+        for waiting in [0, 50, 100] {
+            clients.extend((clients.len()..waiting).map(|_| TcpStream::connect(address).unwrap()));
+            seen.push(handle.backlog_permille());
+        }
+        listener.accept().await.unwrap();
+        seen.push(handle.backlog_permille());
+        drop(listener);
+        seen.push(handle.backlog_permille());
+        seen
+    });
+    assert_eq!(seen.unwrap(), [Some(0), Some(500), Some(1_000), Some(990), None]);
+}
+
+#[test]
 fn what_waits_is_accepted_before_the_end() {
     run_local(|| async {
         let listener = Listener::bind(loopback(), 64).unwrap();

@@ -218,7 +218,7 @@ fn content(token: &str, signed: bool) -> String {
                 ["..\r\n", ".\r\n", "line\r\n", "\r\n", "longer than the others are, by far\r\n"][draw(5) as usize],
             );
         }
-        if draw(40) == 0 {
+        if draw(120) == 0 {
             text += &"this one goes to the disk before it is whole\r\n".repeat(1 + SPILL_ABOVE_OCTETS / 40);
         }
     }
