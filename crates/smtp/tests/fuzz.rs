@@ -200,7 +200,9 @@ struct Watched<'v> {
     line: Vec<u8>,
     /// Octets of a chunk that are still to come: what follows BDAT is no command, whatever becomes of it (RFC 3030 §2).
     chunk_left: u64,
-    /// The last command was DATA, so the message that it begins comes by lines and is replied to by itself.
+    /// The last command was DATA.
+    is_data: bool,
+    /// So began the message: it comes by lines, and is replied to by itself.
     by_data: bool,
     messages: usize,
     messages_by_data: usize,
@@ -235,6 +237,7 @@ impl<'v> Watched<'v> {
             commands: 0,
             line: Vec::new(),
             chunk_left: 0,
+            is_data: false,
             by_data: false,
             messages: 0,
             messages_by_data: 0,
@@ -260,7 +263,8 @@ impl<'v> Watched<'v> {
         let awaited = usize::from(self.chunk_left > 0 && !self.closed);
         let expected = 1 + self.commands + self.messages_by_data - awaited;
         let goodbye = usize::from(self.closed);
-        assert!((expected..=expected + goodbye).contains(&replies), "{replies} replies, {expected} expected");
+        let said = String::from_utf8_lossy(&self.output);
+        assert!((expected..=expected + goodbye).contains(&replies), "{replies} replies, {expected} expected:\n{said}");
         self
     }
 
@@ -302,7 +306,7 @@ impl<'v> Watched<'v> {
             self.line.push(*octet);
             if let Some(line) = self.line.strip_suffix(b"\r\n") {
                 let command = if self.line.len() <= LINE_OCTETS_MAX { Command::parse(line).ok() } else { None };
-                self.by_data = command == Some(Command::Data);
+                self.is_data = command == Some(Command::Data);
                 if let Some(Command::Bdat { octets, .. }) = command {
                     self.chunk_left = octets;
                 }
@@ -360,6 +364,7 @@ impl<'v> Watched<'v> {
             Question::Data => {
                 assert!(self.in_transaction && self.accepted > 0);
                 self.receiving = is_yes;
+                self.by_data = self.is_data;
                 self.header_complete = false;
                 self.message.clear();
             }
