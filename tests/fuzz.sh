@@ -42,7 +42,7 @@ while read -r package kind name; do
     cargo test --quiet -p "$package" "$kind" -- --exact "$name" --nocapture >"$log" 2>&1 </dev/null || status=FAILED
     [[ $status == passed ]] || failed=1
     # A kernel's target says in words of its own what it tried.
-    tried=$(grep -Eo '(fuzz .*: )?[0-9]+ (inputs|batches|signatures|moduli).*' "$log" | tail -n 1 || true)
+    tried=$(grep -Eo '(fuzz .*: )?[0-9]+ (inputs|batches|signatures|moduli).*|^calls [0-9].*' "$log" | tail -n 1 || true)
     printf '%-7s %s %s: %s\n' "$status" "$package" "$name" "${tried:-see $log}"
 done < <(targets)
 exit "$failed"
