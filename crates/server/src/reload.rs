@@ -3,6 +3,7 @@
 //! A thread beside the shards waits for the word (SIGHUP) and looks from time to time whether a certificate was renewed. What it reads is
 //! checked whole before any shard hears of it: it holds from then on, all of it, or the old one goes on and the reason is told.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,7 +14,7 @@ use crate::check::{CheckError, check_folders};
 use crate::config::{Config, ConfigError};
 use crate::limits;
 use crate::notify::Notifier;
-use crate::settings::{Snapshot, TlsState, Written};
+use crate::settings::{FileVersion, Snapshot, TlsState, Written};
 use crate::tls::{Tls, TlsError};
 
 /// Where a running gate gets its configuration again.
@@ -129,6 +130,9 @@ pub(crate) fn load_tls(config: &Config) -> Result<TlsState, TlsError> {
 
 /// When the files of certificates were written last.
 fn written(config: &Config) -> Written {
-    let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-    config.certificate_files().map(|path| (path.clone(), modified(path))).collect()
+    let version = |path: &PathBuf| {
+        let file = std::fs::metadata(path).ok()?;
+        Some(FileVersion { device: file.dev(), inode: file.ino(), octets: file.len(), modified: file.modified().ok() })
+    };
+    config.certificate_files().map(|path| (path.clone(), version(path))).collect()
 }

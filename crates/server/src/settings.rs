@@ -23,8 +23,17 @@ pub(crate) struct Snapshot {
     pub(crate) certificates_written: Written,
 }
 
-/// When files were written last; `None` for one that cannot be seen.
-pub(crate) type Written = Vec<(PathBuf, Option<SystemTime>)>;
+/// What files are and when they were written last; `None` for one that cannot be seen.
+pub(crate) type Written = Vec<(PathBuf, Option<FileVersion>)>;
+
+/// Two files may have been written in the same tick of the clock: one that was put in the place of another is told by its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) octets: u64,
+    pub(crate) modified: Option<SystemTime>,
+}
 
 /// Whether clients may go on inside TLS.
 #[derive(Debug, Clone)]
