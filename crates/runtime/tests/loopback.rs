@@ -273,7 +273,6 @@ fn closing_a_listener_ends_accept() {
     .unwrap();
 }
 
-/// To close a socket resets what waits in its queue, so it is emptied first; new ones are refused only when it is closed.
 #[test]
 fn the_backlog_is_measured() {
     let seen = run_local(async || {
@@ -294,6 +293,7 @@ fn the_backlog_is_measured() {
     assert_eq!(seen.unwrap(), [Some(0), Some(500), Some(1_000), Some(990), None]);
 }
 
+/// To close a socket resets what waits in its queue, so it is emptied first; new ones are refused only when it is closed.
 #[test]
 fn what_waits_is_accepted_before_the_end() {
     run_local(|| async {

@@ -36,8 +36,8 @@ enum ReloadError {
 
 /// The first snapshot. A certificate that cannot be used is told and keeps nobody out: mail that would have come in the clear still does.
 pub(crate) fn first_snapshot(config: Config) -> Snapshot {
-    let certificates_written = written(&config);
-    let tls = load_tls(&config).unwrap_or_else(|error| {
+    let (certificates_written, tls) = read_certificates(&config);
+    let tls = tls.unwrap_or_else(|error| {
         mx6_telemetry::say!("warning: --tls-cert: {error}; STARTTLS is answered with 454 until that is mended");
         TlsState::Broken
     });
@@ -96,12 +96,11 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
 /// With the certificates as they are now, if they are not those of `now`. What could not be used is tried again whether or not it was
 /// written since: permissions may have been all that it lacked.
 fn renewed(now: &Snapshot) -> Result<Option<Snapshot>, TlsError> {
-    let certificates_written = written(&now.config);
-    if certificates_written == now.certificates_written && !matches!(now.tls, TlsState::Broken) {
+    if written(&now.config) == now.certificates_written && !matches!(now.tls, TlsState::Broken) {
         return Ok(None);
     }
-    let tls = load_tls(&now.config)?;
-    Ok(Some(Snapshot { config: Arc::clone(&now.config), tls, certificates_written }))
+    let (certificates_written, tls) = read_certificates(&now.config);
+    Ok(Some(Snapshot { config: Arc::clone(&now.config), tls: tls?, certificates_written }))
 }
 
 fn read_again(reload: &Reload, old: &Config) -> Result<Snapshot, ReloadError> {
@@ -109,8 +108,8 @@ fn read_again(reload: &Reload, old: &Config) -> Result<Snapshot, ReloadError> {
     let frozen = config.keep_what_is_fixed(old);
     check_folders(&config).map_err(CheckError::from)?;
     config.target.prepare().map_err(ReloadError::Deliver)?;
-    let certificates_written = written(&config);
-    let tls = load_tls(&config).map_err(CheckError::from)?;
+    let (certificates_written, tls) = read_certificates(&config);
+    let tls = tls.map_err(CheckError::from)?;
     if !frozen.is_empty() {
         mx6_telemetry::say!("reload: {} will change with the next start", frozen.join(", "));
     }
@@ -128,7 +127,12 @@ pub(crate) fn load_tls(config: &Config) -> Result<TlsState, TlsError> {
     Tls::load(&config.certificates, &config.certificate_connectors).map(|tls| TlsState::Ready(Arc::new(tls)))
 }
 
-/// When the files of certificates were written last.
+/// The certificates, and what their files were before they were read: what is written meanwhile is a renewal.
+fn read_certificates(config: &Config) -> (Written, Result<TlsState, TlsError>) {
+    (written(config), load_tls(config))
+}
+
+/// What the files of certificates are now.
 fn written(config: &Config) -> Written {
     let version = |path: &PathBuf| {
         let file = std::fs::metadata(path).ok()?;

@@ -41,17 +41,22 @@ async fn send(stream: &mut Stream, octets: &[u8]) -> bool {
 
 /// Everything that comes until the connection ends.
 async fn rest(stream: &mut Stream) -> String {
-    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(octets @ 1..) = stream.read(&mut buffer).await {
-        text.extend_from_slice(&buffer[..octets]);
-    }
-    String::from_utf8(text).unwrap()
+    String::from_utf8(rest_octets(stream).await).unwrap()
 }
 
-/// Reads as many lines of replies.
-pub(super) async fn lines(stream: &mut Stream, count: usize) -> String {
+async fn rest_octets(stream: &mut Stream) -> Vec<u8> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(octets @ 1..) = stream.read(&mut buffer).await {
+        all.extend_from_slice(&buffer[..octets]);
+    }
+    all
+}
+
+/// Reads as many replies; fewer if the connection ends.
+pub(super) async fn replies(stream: &mut Stream, count: usize) -> String {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
-    while text.matches("\r\n").count() < count {
+    let is_last_line = |line: &&str| line.ends_with('\n') && line.as_bytes()[3] == b' ';
+    while text.split_inclusive('\n').filter(is_last_line).count() < count {
         match stream.read(&mut buffer).await {
             Ok(octets @ 1..) => text.push_str(std::str::from_utf8(&buffer[..octets]).unwrap()),
             _ => break,
@@ -61,8 +66,8 @@ pub(super) async fn lines(stream: &mut Stream, count: usize) -> String {
 }
 
 const ENVELOPE: &str = "EHLO client.test\r\nMAIL FROM:<a@evil.test>\r\nRCPT TO:<b@open.test>\r\nDATA\r\n";
-/// Of the greeting and of the replies to [`ENVELOPE`].
-const ENVELOPE_LINES: usize = 9;
+/// The greeting, and those to [`ENVELOPE`].
+const ENVELOPE_REPLIES: usize = 5;
 
 /// A zone that answers every question with as much work as it can.
 fn hostile(name: &str, record_type: RecordType) -> Vec<RData> {
@@ -110,7 +115,7 @@ fn dns_queries_of_a_message() {
         let gate = Gate::start(config());
         let mut stream = connect().await;
         send(&mut stream, ENVELOPE.as_bytes()).await;
-        lines(&mut stream, ENVELOPE_LINES).await;
+        replies(&mut stream, ENVELOPE_REPLIES).await;
         for number in 0..500 {
             let signature = format!(
                 "DKIM-Signature: v=1; a=rsa-sha256; d=d{number}.test; s=s; h=from; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n"
@@ -137,15 +142,15 @@ fn ten_thousand_recipients_and_a_hundred_megabytes() {
         let gate = Gate::start(config());
         let mut stream = connect().await;
         send(&mut stream, b"EHLO client.test\r\nMAIL FROM:<a@evil.test>\r\n").await;
-        lines(&mut stream, 7).await;
+        replies(&mut stream, 3).await;
         for number in 0..10_000 {
             send(&mut stream, format!("RCPT TO:<r{number}@open.test>\r\n").as_bytes()).await;
-            let reply = lines(&mut stream, 1).await;
+            let reply = replies(&mut stream, 1).await;
             let expected = if number < RECIPIENTS_MAX { "250 " } else { "452 4.5.3 " };
             assert!(reply.starts_with(expected), "{number}: {reply}");
         }
         send(&mut stream, b"DATA\r\n").await;
-        lines(&mut stream, 1).await;
+        replies(&mut stream, 1).await;
         let megabyte = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1 << 14);
         for _ in 0..100 {
             send(&mut stream, megabyte.as_bytes()).await;

@@ -7,7 +7,7 @@ use mx6_runtime::Stream;
 use mx6_runtime::simulation::{connect_from, simulate};
 use mx6_telemetry::Counter;
 
-use super::caps::{config, lines};
+use super::caps::{config, replies};
 use super::{GATE, Gate, RESOLVER, address, resolver};
 use crate::limits::{CONNECTIONS_MAX, LOAD_PERIOD};
 
@@ -20,7 +20,7 @@ async fn open(number: usize) -> Stream {
 /// What a client hears that comes now: one from an address that has a session, and one from another.
 async fn first_words() -> [String; 2] {
     mx6_runtime::sleep(2 * LOAD_PERIOD).await;
-    [lines(&mut open(0).await, 1).await, lines(&mut open(1 << 16).await, 1).await]
+    [replies(&mut open(0).await, 1).await, replies(&mut open(1 << 16).await, 1).await]
 }
 
 #[test]

@@ -5,7 +5,7 @@ use mx6_runtime::simulation::simulate;
 use mx6_smtp::limits::{HEADER_OCTETS_MAX, RECIPIENTS_MAX};
 use mx6_telemetry::Counter;
 
-use super::{Gate, RESOLVER, address, connect, discarding, lines, rest, send};
+use super::{Gate, RESOLVER, address, connect, discarding, replies, rest, send};
 use crate::limits::{MESSAGE_BUFFER_OCTETS, MESSAGE_OVERHEAD_OCTETS};
 use crate::simulation::resolver;
 use crate::{Config, Options};
@@ -77,13 +77,13 @@ fn a_message_reserves_what_is_said_and_gives_it_back() {
             let gate = Gate::start(config());
             let mut stream = connect().await;
             send(&mut stream, b"EHLO client.test\r\nMAIL FROM:<a@pass.test>\r\n").await;
-            lines(&mut stream, 7).await;
+            replies(&mut stream, 3).await;
             for number in 0..row.recipients {
                 send(&mut stream, format!("RCPT TO:<r{number}@open.test>\r\n").as_bytes()).await;
-                lines(&mut stream, 1).await;
+                replies(&mut stream, 1).await;
             }
             send(&mut stream, b"DATA\r\n").await;
-            lines(&mut stream, 1).await;
+            replies(&mut stream, 1).await;
             send(&mut stream, row.header.as_bytes()).await;
             let mebibyte = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1 << 14);
             for _ in 0..row.body_mebibytes {

@@ -11,7 +11,7 @@ use mx6_smtp::limits::{COMMAND_TIMEOUT_MS, DATA_BLOCK_TIMEOUT_MS};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use super::{ENVELOPE, Gate, RESOLVER, address, connect, discarding, send};
+use super::{ENVELOPE, ENVELOPE_REPLIES, Gate, RESOLVER, address, connect, discarding, replies, rest_octets, send};
 use crate::Options;
 use crate::connection::ListenerKind;
 use crate::limits::{PROXY_HEADER_TIMEOUT, TLS_HANDSHAKE_TIMEOUT};
@@ -63,7 +63,7 @@ fn slow_clients_are_cut_off_at_every_stage() {
     let in_refused_chunk = HELLO.to_owned() + "BDAT 100000\r\n";
     let header_ms = PROXY_HEADER_TIMEOUT.as_millis() as u64;
     let proxy = Row { kind: ListenerKind::Proxy, replies: 0, cut_ms: header_ms, last: "", ..DIRECT };
-    let message = Row { replies: 5, cut_ms: DATA_BLOCK_TIMEOUT_MS, ..DIRECT };
+    let message = Row { replies: ENVELOPE_REPLIES, cut_ms: DATA_BLOCK_TIMEOUT_MS, ..DIRECT };
     let handshake_ms = TLS_HANDSHAKE_TIMEOUT.as_millis() as u64;
     let handshake = Row { begin: START_TLS, replies: 3, cut_ms: handshake_ms, last: "", ..DIRECT };
     let rows = [
@@ -134,11 +134,7 @@ async fn live(row: &Row<'_>, folder: &Path, certificate: CertificateDer<'static>
         }
     }
     let lived_ms = mx6_runtime::now_ms() - begun_ms;
-    let mut last = Vec::new();
-    let mut buffer = [0; 4_096];
-    while let Ok(octets @ 1..) = stream.read(&mut buffer).await {
-        last.extend_from_slice(&buffer[..octets]);
-    }
+    let mut last = rest_octets(&mut stream).await;
     if let Some(client) = &mut tls {
         take(client, &last);
         last.clear();
@@ -147,18 +143,6 @@ async fn live(row: &Row<'_>, folder: &Path, certificate: CertificateDer<'static>
     }
     gate.end().await;
     (String::from_utf8(last).unwrap(), lived_ms)
-}
-
-/// Reads as many replies.
-async fn replies(stream: &mut Stream, count: usize) {
-    let (mut text, mut buffer) = (Vec::new(), [0; 4_096]);
-    let is_last_line = |line: &[u8]| line.ends_with(b"\n") && line[3] == b' ';
-    while text.split_inclusive(|octet| *octet == b'\n').filter(|line| is_last_line(line)).count() < count {
-        match stream.read(&mut buffer).await {
-            Ok(octets @ 1..) => text.extend_from_slice(&buffer[..octets]),
-            _ => break,
-        }
-    }
 }
 
 /// A certificate and its key in `folder`.
