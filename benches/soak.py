@@ -5,16 +5,18 @@
 
 Starts two next hops (the first fails at every stage, after the final dot too, and is away for some seconds now and then; the second never
 fails), a zone (2 % of the questions unanswered or SERVFAIL, 10 % truncated, late), one mx6, clients from 65,535 addresses that begin
-sessions in the clear and inside TLS, and reset or close them at a random octet, or stay and say nothing more; and two generators, one of which
-uses STARTTLS. They check every reply; a temporary refusal for DNS is right in place of any, and an unknown outcome in place of an acceptance.
+sessions in the clear and inside TLS, and reset or close them at a random octet, 48 that stay and say nothing more, each at a step of its own; and
+two generators, one of which uses STARTTLS. They check every reply; a temporary refusal for DNS is right in place of any, and an unknown outcome in
+place of an acceptance.
 The caches are small, so that they are full, and forget as they learn, before measuring begins.
 
 The last line is the verdict, FLAT AND RIGHT if
 - the median of the resident memory in the last fifth of the time is at most 2 % above that of the first, a warm-up of a fifth not counted;
 - no more descriptors are open at the end, when all clients have gone, than before the first came;
-- no answer was wrong, every message answered with 250 was taken by a next hop exactly once, and as many outcomes were said to be unknown as
+- no answer was wrong, as many messages were taken by a next hop as were answered with 250, and as many outcomes were said to be unknown as
   messages were taken without an answer.
-The gate runs without transparent huge pages: the kernel collects pages into them whenever it finds time, and makes resident what nobody uses.
+Resident is to be what is used: the gate runs without transparent huge pages, into which the kernel collects pages whenever it finds time, and its
+allocator gives back at once what was freed; by itself it keeps that for a second, in case, and it depends on chance how much that is.
 It exits with 1 if anything is not so. The resident memory and descriptors of each second go to --series.
 """
 
@@ -112,46 +114,64 @@ def client_hello():
         return sent.read()
 
 
-def begin(octets):
+def some(octets):
     """The start of it, often one that ends in the commands."""
     return octets[: random.choice([random.randrange(250), random.randrange(len(octets))])]
 
 
-async def stop_somewhere(reader, writer):
+WAYS = ["in the clear", "handshake", "inside TLS"]
+TROUBLE = (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+
+
+async def begin(reader, writer, way, start):
     """A session that comes to some point: in the PROXY header, in the clear, in the handshake, inside TLS."""
     proxy = b"PROXY TCP6 2001:db8::%x ::1 1024 25\r\n" % random.randrange(1, 0xFFFF)
-    if random.random() < 0.5:
-        writer.write(begin(proxy + SESSION))
+    if way == "in the clear":
+        writer.write(start(proxy + SESSION))
     else:
         writer.write(proxy + b"EHLO client.example\r\nSTARTTLS\r\n")
         await asyncio.wait_for(reader.readuntil(b"220 2.0.0"), 5)
         await asyncio.wait_for(reader.readline(), 5)
-        if random.random() < 0.3:
-            writer.write(begin(client_hello()))
+        if way == "handshake":
+            writer.write(start(client_hello()))
         else:
             await asyncio.wait_for(writer.start_tls(ANY_CERTIFICATE), 5)
-            writer.write(begin(SESSION))
+            writer.write(start(SESSION))
     await asyncio.wait_for(reader.read(100), 0.5)
 
 
-async def abort_again_and_again(port, clients):
-    """Sessions that end by a reset or a close; one in two hundred stays, and says nothing more."""
+async def abort_again_and_again(port):
+    """Sessions that end by a reset or a close."""
     while True:
         _, writer = connection = await asyncio.open_connection("::1", port)
-        clients.add(writer)
         try:
-            await stop_somewhere(*connection)
-        except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await begin(*connection, random.choices(WAYS, [50, 15, 35])[0], some)
+        except TROUBLE:
             pass
-        if random.random() < 0.005:
-            continue
-        clients.remove(writer)
         if random.random() < 0.5:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
         else:
             writer.close()
         await asyncio.sleep(random.random() * 0.1)
+
+
+async def stay(port, number, count):
+    """Sessions that say nothing more from some octet on, always the same, until they are cut off."""
+    while True:
+        reader, writer = connection = await asyncio.open_connection("::1", port)
+        try:
+            await begin(*connection, WAYS[number % len(WAYS)], lambda octets: octets[: len(octets) * number // count])
+        except TROUBLE:
+            pass
+        try:
+            while await reader.read(1 << 16):
+                pass
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+        await asyncio.sleep(random.random())
 
 
 async def come_and_go(next_hop):
@@ -225,7 +245,7 @@ async def soak(options, folder):
         "--cores", "1", "--dns-server", f"[::1]:{zone}", "--domain", "open.example=accept", "--domain", "v4only.example=reject",
         "--deliver", f"smtp://[::1]:{flaky.port}", "--deliver", f"smtp://[::1]:{sound.port}", "--log", "/dev/null",
         "--tls-cert", certificate, "--tls-key", key, "--cache-ptr", "2", "--cache-spf", "2", "--cache-dkim", "1",
-        stderr=subprocess.DEVNULL, preexec_fn=without_huge_pages,
+        stderr=subprocess.DEVNULL, preexec_fn=without_huge_pages, env={**os.environ, "MIMALLOC_PURGE_DELAY": "0"},
     )
     await listens(proxy)
     await asyncio.sleep(2)
@@ -240,14 +260,13 @@ async def soak(options, folder):
         )
         for tls, report in reports.items()
     ]
-    clients = set()
-    others = [asyncio.create_task(abort_again_and_again(proxy, clients)) for _ in range(8)]
+    others = [asyncio.create_task(abort_again_and_again(proxy)) for _ in range(8)]
+    others += [asyncio.create_task(stay(proxy, number, 48)) for number in range(48)]
     others += [asyncio.create_task(come_and_go(flaky)), asyncio.create_task(watch(gate.pid, resident, options.series))]
     codes = [await load.wait() for load in loads]
     for other in others:
         other.cancel()
-    for writer in clients:
-        writer.transport.abort()
+    await asyncio.gather(*others, return_exceptions=True)
     left = await calm(gate.pid, at_rest)
     for process in (gate, resolver):
         process.terminate()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every fuzz target, one after the other, for so long (default 600 s each) on stable, and prints a line for each: what it tried and
-# whether it failed. Exits with 1 if one failed; its output, with the failing input, is then in target/fuzz/NAME.log.
+# whether it failed. Exits with 1 if one failed, or if there was none to run; its output, with the failing input, is then in
+# target/fuzz/NAME.log.
 #
 #   tests/fuzz.sh [SECONDS] [WORD...]     with words only the targets whose name bears one of them
 #
@@ -18,9 +19,9 @@ export BOLERO_RANDOM_TEST_TIME_MS=$((seconds * 1000)) BOLERO_RANDOM_ITERATIONS=1
 targets() {
     local package
     for package in mx6-smtp mx6-dkim mx6-spf mx6-dns mx6-message-auth mx6-server; do
-        cargo test --quiet -p "$package" --lib -- --list 2>/dev/null | sed -n "s/^\(.*fuzz::.*\): test$/$package --lib \1/p"
+        cargo test --quiet -p "$package" --lib -- --list | sed -n "s/^\(.*fuzz::.*\): test$/$package --lib \1/p"
         if [[ -e crates/${package#mx6-}/tests/fuzz.rs ]]; then
-            cargo test --quiet -p "$package" --test fuzz -- --list 2>/dev/null | sed -n "s/^\(.*\): test$/$package --test=fuzz \1/p"
+            cargo test --quiet -p "$package" --test fuzz -- --list | sed -n "s/^\(.*\): test$/$package --test=fuzz \1/p"
         fi
     done
 }
@@ -34,9 +35,11 @@ wanted() {
     return 1
 }
 
-failed=0
+list=$(targets)
+failed=0 run=0
 while read -r package kind name; do
     wanted "$package $name" "$@" || continue
+    run=$((run + 1))
     log=$logs/$package-${name//::/-}.log
     status=passed
     cargo test --quiet -p "$package" "$kind" -- --exact "$name" --nocapture >"$log" 2>&1 </dev/null || status=FAILED
@@ -44,5 +47,9 @@ while read -r package kind name; do
     # A kernel's target says in words of its own what it tried.
     tried=$(grep -Eo '(fuzz .*: )?[0-9]+ (inputs|batches|signatures|moduli).*|^calls [0-9].*' "$log" | tail -n 1 || true)
     printf '%-7s %s %s: %s\n' "$status" "$package" "$name" "${tried:-see $log}"
-done < <(targets)
+done <<<"$list"
+if ((run == 0)); then
+    echo "no target bears one of these words: $*" >&2
+    exit 1
+fi
 exit "$failed"

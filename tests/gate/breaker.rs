@@ -53,7 +53,12 @@ fn assert_closed(gate: &Gate) {
 }
 
 fn assert_others_are_served(gate: &Gate) {
-    for smtp in [Client::proxied(gate, PASS_V4), Client::connect(gate.v4), Client::proxied(gate, PARTNER)] {
+    // The last two are health checks of a balancer.
+    let [mut local, mut unknown] = [gate.proxy, gate.proxy].map(Client::connect);
+    local.send(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    unknown.send(b"PROXY UNKNOWN\r\n");
+    let named = [Client::proxied(gate, PASS_V4), Client::connect(gate.v4), Client::proxied(gate, PARTNER)];
+    for smtp in named.into_iter().chain([local, unknown]) {
         assert!(greeting(smtp).starts_with("220 "));
     }
 }

@@ -163,6 +163,9 @@ fn early_talkers_are_recorded_or_refused() {
         for before_the_greeting in [true, false] {
             let mut smtp = early(&gate, before_the_greeting);
             if is_refused {
+                // MAIL and RCPT were in turn.
+                let owed = if before_the_greeting { 0 } else { 2 };
+                assert!((0..owed).all(|_| smtp.reply().starts_with("250 ")));
                 assert_eq!(smtp.reply(), refusal, "{before_the_greeting}");
                 assert_eq!(smtp.closed(), Ok(()));
                 continue;
@@ -188,6 +191,22 @@ fn early_talkers_are_recorded_or_refused() {
         assert!(smtp.message(&plain("alice@pass.example", "in turn")).starts_with("250 "));
         gate.stop();
     }
+}
+
+/// Who speaks early behind a message still hears that the gate has it.
+#[test]
+fn a_message_before_that_is_answered() {
+    let gate = Setup::new().args(&["--early-talker", "refuse"]).start();
+    let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+    let envelope = "MAIL FROM:<alice@pass.example>\r\nRCPT TO:<bob@open.example>\r\nDATA\r\n";
+    smtp.send(envelope);
+    assert!((0..3).all(|_| smtp.reply().starts_with(['2', '3'])));
+    smtp.send(format!("{}.\r\n{envelope}Subject: early\r\n", plain("alice@pass.example", "in turn")));
+    let replies: Vec<String> = (0..4).map(|_| smtp.reply()).collect();
+    assert!(replies[0].starts_with("250 2.0.0 OK: stored as "), "{replies:?}");
+    assert!(replies[3].starts_with("554 5.5.0 "), "{replies:?}");
+    assert_eq!(files::new_in(&gate.maildir()).len(), 1);
+    gate.stop();
 }
 
 /// Partners are not refused for it.

@@ -24,7 +24,7 @@ fn configuration(gate: u16, admin: &Path) -> String {
     for (port, words) in FRONTENDS {
         text += &format!(
             "frontend in{port}\n  bind :::{port} v4v6\n  unique-id-format %{{+X}}o\\ %ci:%cp_%Ts\n  default_backend out{port}\nbackend out{port}\n  \
-             option smtpchk EHLO haproxy.example\n  server gate [::1]:{gate} {words} check inter 200ms check-send-proxy\n"
+             option smtpchk EHLO haproxy.example\n  server gate [::1]:{gate} {words} check inter 200ms fall 1000 check-send-proxy\n"
         );
     }
     text

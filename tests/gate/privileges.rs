@@ -5,6 +5,9 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
+use crate::harness::certificates::{Authority, Usage};
 use crate::harness::files;
 use crate::harness::gate::{Gate, Setup, check_config, shards};
 use crate::harness::message::{body, plain, with_body};
@@ -84,6 +87,10 @@ fn root_is_given_up() {
             "{threads:?}"
         );
         assert_eq!(files::new_in(&gate.maildir()).len(), 2);
+        // Who it is does not have to be looked up again, which the sandbox would not let it do.
+        gate.process.signal(Signal::HUP);
+        let holds = |line: &String| line.ends_with("reload: the new configuration holds");
+        gate.process.until_stderr("the reload", |lines| lines.iter().any(holds).then_some(()));
         // Log rotation: the file is moved away, and made anew by whom the gate runs as.
         std::fs::rename(&log, log.with_extension("1")).unwrap();
         until("a new log", || {
@@ -133,6 +140,31 @@ fn files_elsewhere_are_out_of_reach() {
         symlink(elsewhere.path(), gate.maildir().join("tmp")).unwrap();
         let reply = deliver(&gate, &plain("alice@pass.example", "small"));
         assert!(reply.starts_with(expected), "{sandbox}: {reply:?}");
+        gate.stop();
+    }
+}
+
+/// A renewed certificate that is a link to where the gate has nothing to do.
+#[test]
+fn what_lies_elsewhere_is_not_read() {
+    for (sandbox, expected) in [("off", "the certificate was renewed"), ("on", "Permission denied")] {
+        let (setup, elsewhere) = (Setup::new(), tempfile::tempdir().unwrap());
+        std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let own = Authority::new(&setup.dir(), "authority").sign("mx", "mx.example", &[Usage::ServerAuth]);
+        let theirs = Authority::new(elsewhere.path(), "authority").sign("mx", "mx.example", &[Usage::ServerAuth]);
+        let [chain, key, spill] = [own.chain.clone(), own.key.clone(), setup.dir().join("spill")];
+        std::fs::create_dir(&spill).unwrap();
+        let options = [("--tls-cert", chain), ("--tls-key", key), ("--spill-dir", spill)];
+        let setup = options.iter().fold(setup, |setup, (option, path)| setup.args(&[option, path.to_str().unwrap()]));
+        let mut gate = setup.args(&["--sandbox", sandbox]).start();
+        if gate.process.stderr().iter().any(|line| line.contains("no Landlock")) {
+            return skip("this kernel has no Landlock");
+        }
+        for (ours, theirs) in [(&own.key, &theirs.key), (&own.chain, &theirs.chain)] {
+            std::fs::remove_file(ours).unwrap();
+            symlink(theirs, ours).unwrap();
+        }
+        gate.process.until_stderr(expected, |lines| lines.iter().any(|line| line.contains(expected)).then_some(()));
         gate.stop();
     }
 }

@@ -79,7 +79,8 @@ pub struct DeliveryConfig {
     /// For one host, while another is left that has not been tried for this step: a host that is slow to fail must not hold up the mail.
     /// Not for the message itself.
     pub host_timeout: Duration,
-    /// How long the addresses of a host name are believed; on a failure they are looked up again at once.
+    /// How long the addresses of a host name are believed; after a failure of the host they are looked up again with
+    /// the next connection. They are used for longer while a lookup is under way, and after one that failed.
     pub addresses_timeout: Duration,
     /// A host that could not be reached for so long counts no more for what clients are offered.
     pub offers_timeout: Duration,

@@ -148,11 +148,19 @@ impl Entries {
         let Some(envelope) = self.order.pop_front() else { return false };
         if let Some(known) = self.known.get_mut(&envelope) {
             known.pop_front();
-            if known.is_empty() {
-                self.known.remove(&envelope);
-            }
+            self.give_room_back(&envelope);
         }
         true
+    }
+
+    /// After an entry of this envelope went.
+    fn give_room_back(&mut self, envelope: &Digest) {
+        let Some(known) = self.known.get_mut(envelope) else { return };
+        if known.is_empty() {
+            self.known.remove(envelope);
+        } else if known.capacity() > PLACES_MAX * known.len() {
+            known.shrink_to(PLACES_MAX / 2 * known.len());
+        }
     }
 
     /// Rare, and rarer still of an envelope with many entries: a mixed outcome that comes again.
@@ -160,9 +168,7 @@ impl Entries {
         let Some(known) = self.known.get_mut(envelope) else { return };
         let Some(at) = known.iter().position(|entry| entry.fact == fact) else { return };
         known.remove(at);
-        if known.is_empty() {
-            self.known.remove(envelope);
-        }
+        self.give_room_back(envelope);
         // The same place among the entries of this envelope, which stand in the same order.
         let place = self.order.iter().enumerate().filter(|(_, other)| *other == envelope).nth(at);
         if let Some((place, _)) = place {
@@ -190,6 +196,8 @@ pub(crate) fn finish(context: digest::Context) -> Digest {
 /// What an entry takes, map and queues included, at the worst: an envelope of its own (32 octets of key twice, a queue of four places of
 /// 48 octets, a slot of the map at half its load).
 const ENTRY_OCTETS: usize = 400;
+/// So many places of a queue has an entry at the most.
+const PLACES_MAX: usize = 4;
 const ENTRIES_MAX: usize = LEDGER_OCTETS_MAX / ENTRY_OCTETS;
 
 #[cfg(test)]
@@ -241,5 +249,24 @@ mod tests {
         assert_eq!((entries.known.len(), entries.order.len()), (1, 1));
         // 48 octets an entry, as reckoned above.
         assert!(size_of::<Entry>() <= 48);
+    }
+
+    #[test]
+    fn who_had_many_entries_keeps_no_room_for_them() {
+        let ledger = Ledger::default();
+        let many = envelope("s@a", "many");
+        for number in 0..10_000_u64 {
+            let mut message = [0; 32];
+            message[..8].copy_from_slice(&number.to_be_bytes());
+            ledger.add(many, Fact::Has(message), 0);
+        }
+        // All but ten of them give way to others.
+        for number in 0..ENTRIES_MAX - 10 {
+            ledger.add(envelope("s@a", &number.to_string()), Fact::Alone, 0);
+        }
+        let left = |entries: &Entries| entries.known.get(&many).map(|known| (known.len(), known.capacity()));
+        let (len, capacity) = left(&ledger.lock()).unwrap();
+        assert_eq!(len, 10);
+        assert!(capacity <= PLACES_MAX * len, "{capacity} places");
     }
 }

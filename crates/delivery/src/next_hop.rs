@@ -6,10 +6,12 @@
 //! RSET and QUIT are said by tasks of their own, so that nobody waits for a next hop that does not answer them. Meanwhile a connection is
 //! in nobody's hands and not in the pool, and still counts as open.
 
+mod addresses;
 mod connection;
 mod fault;
 mod health;
 mod host;
+mod lookup;
 mod opening;
 mod transaction;
 mod transmit;

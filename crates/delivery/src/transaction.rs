@@ -100,7 +100,8 @@ impl Delivery {
             Place::Smtp(next_hops) => next_hops.counters(),
             Place::Maildir(maildir) => {
                 let (maildir_groups, maildir_members) = maildir.counted();
-                Counters { maildir_groups, maildir_members, ..Counters::default() }
+                let outcomes_unknown = maildir.unknown();
+                Counters { outcomes_unknown, maildir_groups, maildir_members, ..Counters::default() }
             }
             Place::Discard => Counters::default(),
         }
@@ -135,8 +136,7 @@ pub struct Probe {
 /// What may be offered to clients, because whoever gets their mail takes it.
 ///
 /// A next hop counts with what it said to EHLO last. One that cannot be reached now still counts, as it will be back, until it has been away
-/// for [`DeliveryConfig::offers_timeout`]. While none counts, 8BITMIME is true, as a message with 8-bit octets goes on as it is
-/// anyway; SMTPUTF8 and DSN are false, as they promise what only a next hop can keep.
+/// for [`DeliveryConfig::offers_timeout`]. While none counts nothing is offered: each is a promise that only a next hop can keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offers {
     /// The largest message in octets, the fields that we add included; none when there is no limit.
@@ -153,7 +153,7 @@ impl Offers {
     /// Of a Maildir, and of `discard:`. Nobody there sends delivery status notifications.
     const LOCAL: Offers = Offers { size_max: None, eight_bit_mime: true, smtp_utf8: true, dsn: false };
     /// While no next hop is known.
-    const UNKNOWN: Offers = Offers { size_max: None, eight_bit_mime: true, smtp_utf8: false, dsn: false };
+    const UNKNOWN: Offers = Offers { size_max: None, eight_bit_mime: false, smtp_utf8: false, dsn: false };
 
     /// What all of these take.
     pub(crate) fn of_all(next_hops: impl Iterator<Item = Extensions>) -> Offers {

@@ -46,6 +46,6 @@ pub use config::{CacheSizes, DnsConfig, DnsError, TtlLimits};
 pub use counters::Counters;
 pub use derived::DerivedCache;
 pub use lookup::{Answer, Failure, Lookup, Mx, Source, TxtValue};
-pub use mx6_runtime::Deadline;
+pub use mx6_runtime::{Deadline, Share};
 pub use resolver::Dns;
 pub use zone::Zone;

@@ -16,7 +16,7 @@ pub(crate) const PTR_NAMES_MAX: usize = 64;
 pub(crate) const ANSWER_OCTETS_MAX: usize = 64 << 10;
 
 /// Lookups of one shard under way at once; a further one fails at once and is not cached.
-pub(crate) const IN_FLIGHT_MAX: usize = 10_000;
+pub(crate) const IN_FLIGHT_MAX: u64 = 10_000;
 
 /// Servers taken from one configuration.
 pub(crate) const SERVERS_MAX: usize = 8;

@@ -46,6 +46,12 @@ impl<T> Lookup<T> {
         matches!(self, Lookup::Failed(failure) if failure.is_resolver_trouble())
     }
 
+    /// Not known for now because nobody answered, be it that we could not ask.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.is_resolver_trouble() || matches!(self, Lookup::Failed(Failure::Overload))
+    }
+
     /// Not known for now.
     #[must_use]
     pub fn is_failed(&self) -> bool {

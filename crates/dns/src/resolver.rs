@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use hickory_proto::rr::{Name, RecordType};
-use mx6_runtime::{Deadline, deadline, now_ms, spawn};
+use mx6_runtime::{Deadline, Share, deadline, now_ms, spawn};
 
 use crate::cache::{Caches, Entry, Key, Store, TxtCache};
 use crate::config::{DnsConfig, DnsError, TtlLimits};
@@ -24,7 +24,11 @@ use crate::zone::Zone;
 
 /// The door to DNS for one shard. Clones are the same; it stays on the shard it was made on.
 #[derive(Clone)]
-pub struct Dns(Rc<Shard>);
+pub struct Dns {
+    shard: Rc<Shard>,
+    /// For lookups under way.
+    places: Share,
+}
 
 struct Shard {
     caches: Caches,
@@ -33,7 +37,6 @@ struct Shard {
     /// How long after their TTL answers may stand in.
     stale_ms: u64,
     counters: Arc<ShardCounters>,
-    in_flight: Cell<usize>,
 }
 
 enum Backend {
@@ -54,7 +57,20 @@ impl Dns {
             None => Backend::Network(Upstream::new(config, counters.clone())),
         };
         let stale_ms = u64::try_from(config.stale.as_millis()).unwrap_or(u64::MAX);
-        Ok(Dns(Rc::new(Shard { caches, backend, ttl: config.ttl, stale_ms, counters, in_flight: Cell::new(0) })))
+        let shard = Rc::new(Shard { caches, backend, ttl: config.ttl, stale_ms, counters });
+        Ok(Dns { shard, places: Share::new(IN_FLIGHT_MAX) })
+    }
+
+    /// The places for lookups under way: for making parts of them.
+    #[must_use]
+    pub fn places(&self) -> &Share {
+        &self.places
+    }
+
+    /// The same door for those who have a part of the places; a lookup that finds none fails ([`Failure::Overload`]).
+    #[must_use]
+    pub fn within(&self, places: Share) -> Dns {
+        Dns { shard: Rc::clone(&self.shard), places }
     }
 
     /// The names an address points to (RFC 1035 §3.3.12), at most 64. An IPv4-mapped IPv6 address is asked for as IPv4.
@@ -63,22 +79,22 @@ impl Dns {
         if let Some(answer) = self.cached_ptr(address) {
             return answer;
         }
-        self.wait(&self.0.caches.0.ptr, address, name::reverse(address), d).await
+        self.wait(&self.shard.caches.0.ptr, address, name::reverse(address), d).await
     }
 
     /// The IPv4 addresses of a name (RFC 1035 §3.4.1).
     pub async fn a(&self, name: &str, d: Deadline) -> Answer<Arc<[Ipv4Addr]>> {
-        self.named(&self.0.caches.0.a, name, d).await
+        self.named(&self.shard.caches.0.a, name, d).await
     }
 
     /// The IPv6 addresses of a name (RFC 3596 §2.1).
     pub async fn aaaa(&self, name: &str, d: Deadline) -> Answer<Arc<[Ipv6Addr]>> {
-        self.named(&self.0.caches.0.aaaa, name, d).await
+        self.named(&self.shard.caches.0.aaaa, name, d).await
     }
 
     /// The mail exchangers of a name (RFC 1035 §3.3.9), in no order.
     pub async fn mx(&self, name: &str, d: Deadline) -> Answer<Arc<[Mx]>> {
-        self.named(&self.0.caches.0.mx, name, d).await
+        self.named(&self.shard.caches.0.mx, name, d).await
     }
 
     /// The TXT records of a name (RFC 1035 §3.3.14), as `cache` reads them.
@@ -90,25 +106,25 @@ impl Dns {
     #[must_use]
     pub fn cached_ptr(&self, address: IpAddr) -> Option<Answer<Arc<[Box<str>]>>> {
         let address = address.to_canonical();
-        self.known(&self.0.caches.0.ptr, &address, || address, || Some(name::reverse(address)))
+        self.known(&self.shard.caches.0.ptr, &address, || address, || Some(name::reverse(address)))
     }
 
     /// [`Dns::a`] if it need not wait.
     #[must_use]
     pub fn cached_a(&self, name: &str) -> Option<Answer<Arc<[Ipv4Addr]>>> {
-        self.known_name(&self.0.caches.0.a, name)
+        self.known_name(&self.shard.caches.0.a, name)
     }
 
     /// [`Dns::aaaa`] if it need not wait.
     #[must_use]
     pub fn cached_aaaa(&self, name: &str) -> Option<Answer<Arc<[Ipv6Addr]>>> {
-        self.known_name(&self.0.caches.0.aaaa, name)
+        self.known_name(&self.shard.caches.0.aaaa, name)
     }
 
     /// [`Dns::mx`] if it need not wait.
     #[must_use]
     pub fn cached_mx(&self, name: &str) -> Option<Answer<Arc<[Mx]>>> {
-        self.known_name(&self.0.caches.0.mx, name)
+        self.known_name(&self.shard.caches.0.mx, name)
     }
 
     /// [`Dns::txt`] if it need not wait.
@@ -122,7 +138,7 @@ impl Dns {
     pub async fn probe(&self, name: &str) -> Lookup<()> {
         let mut scratch = SCRATCH;
         let Some(wire) = name::key(name, &mut scratch).and_then(name::wire) else { return Lookup::NxDomain };
-        let told = match &self.0.backend {
+        let told = match &self.shard.backend {
             Backend::Network(upstream) => upstream.ask(wire, RecordType::A, |_| Ok(())).await,
             Backend::Zone(zone) => zone.ask(&wire, RecordType::A, |_| Ok(())),
         };
@@ -137,7 +153,7 @@ impl Dns {
     /// The caches that this shard shares with the others.
     #[must_use]
     pub fn caches(&self) -> &Caches {
-        &self.0.caches
+        &self.shard.caches
     }
 
     async fn named<T: Value>(&self, store: &Store<Box<str>, T>, name: &str, d: Deadline) -> Answer<T> {
@@ -172,45 +188,46 @@ impl Dns {
         Q: Hash + Eq + ?Sized,
         T: Value,
     {
-        let source = match self.0.backend {
+        let source = match self.shard.backend {
             Backend::Zone(_) => Source::Zone,
             Backend::Network(_) => Source::Cache,
         };
         if let Some(entry) = store.peek(key).filter(Entry::is_fresh) {
-            count(&self.0.counters.hits);
-            return Some(self.0.answer(entry, source));
+            count(&self.shard.counters.hits);
+            return Some(self.shard.answer(entry, source));
         }
-        let Backend::Zone(zone) = &self.0.backend else { return None };
-        count(&self.0.counters.zone_answers);
+        let Backend::Zone(zone) = &self.shard.backend else { return None };
+        count(&self.shard.counters.zone_answers);
         let told = zone.ask(&wire()?, T::TYPE, T::read);
-        let entry = Entry { fresh_until_ms: u64::MAX, expires_ms: u64::MAX, ..self.0.entry(told, T::TYPE, 0) };
+        let entry = Entry { fresh_until_ms: u64::MAX, expires_ms: u64::MAX, ..self.shard.entry(told, T::TYPE, 0) };
         // Should moka not take it at once, the next lookup reads the zone again.
         let _ = store.cache.insert(owned(), entry.clone()).now_or_never();
-        Some(self.0.answer(entry, source))
+        Some(self.shard.answer(entry, source))
     }
 
     /// Has a task of the shard find out, and waits for it until `d`; less long if there is something to fall back on.
     async fn wait<K: Key, T: Value>(&self, store: &Store<K, T>, key: K, wire: Name, d: Deadline) -> Answer<T> {
-        let shard = &self.0;
+        let shard = &self.shard;
         count(&shard.counters.misses);
         let stale = store.peek(&key).and_then(|old| old.stale(shard.stale_ms));
-        let refusal = if d.has_passed() {
-            Some((&shard.counters.gave_up, Failure::Timeout))
-        } else if shard.in_flight.get() >= IN_FLIGHT_MAX {
-            Some((&shard.counters.overload, Failure::Overload))
+        let begun = if d.has_passed() {
+            Err((&shard.counters.gave_up, Failure::Timeout))
         } else {
-            None
+            self.places.take(1).ok_or((&shard.counters.overload, Failure::Overload))
         };
-        if let Some((counter, failure)) = refusal {
-            count(counter);
-            return stale.map_or_else(|| failed(failure), |entry| shard.answer(entry, Source::Stale));
-        }
+        let place = match begun {
+            Ok(place) => place,
+            Err((counter, failure)) => {
+                count(counter);
+                return stale.map_or_else(|| failed(failure), |entry| shard.answer(entry, Source::Stale));
+            }
+        };
         let d = if stale.is_some() { d.earlier(Deadline::after(STALE_AFTER)) } else { d };
         let (sender, receiver) = oneshot();
-        let guard = InFlight::enter(shard.clone());
-        let store = store.clone();
+        let (asker, store) = (Rc::clone(shard), store.clone());
         spawn("dns lookup", async move {
-            let entry = guard.0.fill(&store, key, wire).await;
+            let entry = asker.fill(&store, key, wire).await;
+            drop(place);
             sender.send(entry);
         });
         match deadline(d, receiver).await {
@@ -243,7 +260,7 @@ impl Shard {
                 Backend::Zone(zone) => zone.ask(&wire, T::TYPE, T::read),
             };
             let entry = self.entry(told, T::TYPE, failures);
-            match old.filter(|_| entry.lookup.is_resolver_trouble()).and_then(|old| old.stale(self.stale_ms)) {
+            match old.filter(|_| entry.lookup.is_unanswered()).and_then(|old| old.stale(self.stale_ms)) {
                 Some(stale) => Entry { failures: entry.failures, ..stale },
                 None => entry,
             }
@@ -290,22 +307,6 @@ impl Shard {
             count(&self.counters.stale);
         }
         Answer { ttl_s: entry.ttl_s(), fresh_until_ms: entry.fresh_until_ms, lookup: entry.lookup, source }
-    }
-}
-
-/// Holds one of the shard's places for lookups under way.
-struct InFlight(Rc<Shard>);
-
-impl InFlight {
-    fn enter(shard: Rc<Shard>) -> InFlight {
-        shard.in_flight.set(shard.in_flight.get() + 1);
-        InFlight(shard)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
 }
 

@@ -17,6 +17,7 @@ use hickory_resolver::net::udp::UdpClientStream;
 use hickory_resolver::net::xfer::{DnsHandle, DnsRequestSender, DnsResponseStream};
 use hickory_resolver::net::{DnsError, NetError};
 use mx6_runtime::{Deadline, GlommioProvider, deadline, now_ms};
+use rustix::io::Errno;
 
 use crate::config::DnsConfig;
 use crate::counters::{ShardCounters, count};
@@ -199,6 +200,13 @@ async fn first(mut responses: DnsResponseStream) -> Result<DnsResponse, Failure>
     }
 }
 
+/// Whether we lack something ourselves: that tells nothing of the resolver.
+fn is_shortage(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
+    })
+}
+
 fn failure(error: &NetError) -> Failure {
     match error {
         NetError::Timeout => Failure::Timeout,
@@ -206,6 +214,7 @@ fn failure(error: &NetError) -> Failure {
         NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => Failure::Refused,
         NetError::Dns(_) => Failure::ServFail,
         NetError::Truncated => Failure::TooBig,
+        NetError::Io(error) if is_shortage(error) => Failure::Overload,
         _ => Failure::Unreachable,
     }
 }

@@ -34,7 +34,7 @@ use std::rc::Rc;
 use mail_auth::MessageAuthenticator;
 use mail_auth::common::to_a_label;
 use mx6_dkim::Header;
-use mx6_dns::{Dns, Source};
+use mx6_dns::{Dns, Share, Source};
 use mx6_policy::facts::{CacheState, Facts};
 
 pub use authentication_results::authentication_results;
@@ -85,6 +85,18 @@ impl MessageAuth {
         let mail_auth = dmarc_answers::evaluator()?;
         let mail_auth = Rc::new(mail_auth);
         Ok(MessageAuth { dns, caches: Rc::new(caches), config: Rc::new(config), ids, mail_auth })
+    }
+
+    /// The same checks for those who have a part of the places for lookups ([`MessageAuth::lookups`]).
+    #[must_use]
+    pub fn within(&self, lookups: Share) -> MessageAuth {
+        MessageAuth { dns: self.dns.within(lookups), ..self.clone() }
+    }
+
+    /// The places for lookups under way.
+    #[must_use]
+    pub fn lookups(&self) -> &Share {
+        self.dns.places()
     }
 
     /// Our `Authentication-Results` field for a message, CRLF included.

@@ -11,8 +11,11 @@ pub const IPREV_NAMES_MAX: usize = 10;
 /// How long one SPF evaluation may take over all its lookups (RFC 7208 §4.6.4 recommends at least 20 s).
 pub const SPF_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How many lookups one SPF evaluation may cause; its own limits (RFC 7208 §4.6.4) end it earlier.
-pub const SPF_QUERIES_MAX: usize = 256;
+/// When one SPF evaluation has asked so many questions, it asks no more ahead of time: what was asked in vain is bounded by this.
+pub const SPF_ASKED_AHEAD_MAX: usize = 32;
+
+/// How many questions one SPF evaluation may ask: the record, ten terms with eleven each (RFC 7208 §4.6.4), and those in vain.
+pub const SPF_QUERIES_MAX: usize = 1 + 10 * 11 + SPF_ASKED_AHEAD_MAX;
 
 /// How long the DKIM key lookups of one message may take together.
 pub const DKIM_DEADLINE: Duration = Duration::from_secs(20);
@@ -26,8 +29,8 @@ pub const DMARC_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a DMARC evaluation is restarted with more answers: the author's tree walk, then the alignment walks.
 pub const DMARC_ROUNDS_MAX: usize = 8;
 
-/// How many DMARC records of one message are looked up; a tree walk takes at most eight.
-pub const DMARC_NAMES_MAX: usize = 64;
+/// How many DMARC records of one message are looked up: four tree walks of the eight steps that one may take (RFC 9989 §4.10).
+pub const DMARC_NAMES_MAX: usize = 32;
 
 /// How long a From field may be, in octets, to be looked at for DMARC.
 pub const FROM_FIELD_OCTETS_MAX: usize = 64 * 1024;

@@ -18,7 +18,7 @@ use mx6_policy::a_labels;
 use mx6_policy::facts::{CacheState, MethodResult, Spf, SpfIdentity};
 use mx6_spf::{Answer, Answers, Evaluation, Identity, Output, Query, Request, SpfResult, check_host};
 
-use crate::limits::{SPF_DEADLINE, SPF_QUERIES_MAX};
+use crate::limits::{SPF_ASKED_AHEAD_MAX, SPF_DEADLINE, SPF_QUERIES_MAX};
 use crate::spf_results::Key;
 use crate::{MessageAuth, MessageAuthCaches, cache_state};
 
@@ -63,12 +63,14 @@ impl MessageAuth {
         let mut lookups = FuturesUnordered::new();
         loop {
             known.begin();
-            let needed = match check_host(request, known) {
+            let (now, ahead) = match check_host(request, known) {
                 Evaluation::Done(output) => return Some(output),
-                Evaluation::Need(needed) => needed,
+                Evaluation::Need { now, ahead } => (now, ahead),
             };
-            for query in needed {
-                if !asked.contains(&query) {
+            let needed = now.len();
+            for (at, query) in now.into_iter().chain(ahead).enumerate() {
+                let may_ask = at < needed || asked.len() < SPF_ASKED_AHEAD_MAX;
+                if may_ask && !asked.contains(&query) {
                     asked.push(query.clone());
                     lookups.push(ask(&self.dns, &self.caches, query, deadline));
                 }

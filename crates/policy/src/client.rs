@@ -112,6 +112,12 @@ impl Client {
         self.standing == Standing::Known
     }
 
+    /// Whether this is a proxy that speaks for itself, or for a client that it does not name: its health check is one.
+    #[must_use]
+    pub fn is_unknowable(&self) -> bool {
+        self.standing == Standing::Unknowable
+    }
+
     /// Whether the three rules hold for this client: IPv6 and not a connector. No range is exempt by itself.
     #[must_use]
     pub fn is_gated(&self) -> bool {
@@ -154,7 +160,7 @@ mod tests {
         let address = "2001:db8:1::1".parse().unwrap();
         assert!(Client::new(address, &[]).known().is_connector());
         assert!(!Client::unknowable(address).known().is_connector());
-        assert!(Client::unknowable(address).known().is_gated());
+        assert!(Client::unknowable(address).known().is_gated() && Client::unknowable(address).is_unknowable());
     }
 
     #[test]

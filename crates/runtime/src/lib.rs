@@ -28,6 +28,7 @@ mod listener;
 mod preflight;
 mod ring_setup;
 mod shards;
+mod share;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod spare_descriptor;
@@ -48,6 +49,7 @@ pub use latest::{Follower, Latest};
 pub use listener::{Listener, ListenerHandle, accept_is_fatal, accept_is_starved};
 pub use preflight::{IoUringRefusal, Needs, Preflight, preflight, probe_io_uring};
 pub use shards::{ShardError, ShardId, run_local, run_shards};
+pub use share::{Held, Share, WeakShare};
 pub use spare_descriptor::{SpareDescriptor, descriptors_permille};
 pub use stop::{StopFlag, Stopped, WaitList};
 pub use stream::Stream;

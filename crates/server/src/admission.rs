@@ -13,7 +13,7 @@ use mx6_policy::facts::Facts;
 use mx6_policy::limits::{ChargedMessage, HeldSession, LimitReached, LimitTable};
 use mx6_policy::{Client, Rule, Ruling, Stage};
 use mx6_runtime::Stream;
-use mx6_smtp::{EnhancedCode, Outcome, Reply, Verdict};
+use mx6_smtp::{EnhancedCode, Reply, Verdict};
 use mx6_telemetry::{Counter, Total};
 
 use crate::connection::linger;
@@ -21,6 +21,7 @@ use crate::limits;
 use crate::message::Objection;
 use crate::peer::Peer;
 use crate::record::{self, Speaker};
+use crate::settings::Settings;
 use crate::shard::Shard;
 
 /// The limits as a shard sees them.
@@ -69,7 +70,9 @@ fn admitted(shard: &Rc<Shard>, client: &Client) -> Result<Admitted, Objection> {
         resolver_answers(shard, client)?;
     }
     let table = &shard.limits.table;
-    if !client.is_connector() && shard.load.refuses(|| table.has_session_near(client)) {
+    // A proxy that hears no from its health check sends no connectors either.
+    let is_sheddable = !client.is_connector() && !client.is_unknowable();
+    if is_sheddable && shard.load.refuses(|| table.has_session_near(client)) {
         shard.counters.add_one(shard.load.shed_counter());
         return Err((Rule::ServiceBusy, busy_reply(hostname)));
     }
@@ -103,16 +106,15 @@ fn resolver_reply(hostname: &str) -> Reply {
 ///
 /// # Errors
 /// The verdict, if it would go over a limit, or if the resolver answers nothing.
-pub(crate) fn mail(shard: &Rc<Shard>, peer: &Peer, reverse_path: &str) -> Result<(), Verdict> {
-    mail_admitted(shard, &peer.client).map_err(|(rule, reply)| {
+pub(crate) fn mail(shard: &Rc<Shard>, settings: &Settings, peer: &Peer, reverse_path: &str) -> Result<(), Verdict> {
+    mail_admitted(shard, settings, &peer.client).map_err(|(rule, reply)| {
         let speaker = Speaker::new(peer, shard.index);
         record_early(shard, &speaker, reverse_path, (Stage::Mail, rule, &reply));
         Verdict::Defer(reply)
     })
 }
 
-fn mail_admitted(shard: &Shard, client: &Client) -> Result<(), Objection> {
-    let settings = shard.settings();
+fn mail_admitted(shard: &Shard, settings: &Settings, client: &Client) -> Result<(), Objection> {
     if !settings.config.certificate_connectors.is_empty() {
         resolver_answers(shard, client)?;
     }
@@ -124,8 +126,7 @@ fn mail_admitted(shard: &Shard, client: &Client) -> Result<(), Objection> {
 ///
 /// # Errors
 /// Rule and verdict, if it would go over a limit.
-pub(crate) fn recipient(shard: &Shard, client: &Client) -> Result<(), (Rule, Verdict)> {
-    let settings = shard.settings();
+pub(crate) fn recipient(shard: &Shard, settings: &Settings, client: &Client) -> Result<(), (Rule, Verdict)> {
     let named = shard.limits.table.rcpt(&settings.config.limits, mx6_runtime::now_ms(), client);
     named.map_err(|reached| {
         let (rule, reply) = counted(shard, &reached, reached.reply());
@@ -136,13 +137,13 @@ pub(crate) fn recipient(shard: &Shard, client: &Client) -> Result<(), (Rule, Ver
 /// A message with a ruling: if that is to accept it, its identities are charged, and `ruling` is changed if that would go over a limit.
 pub(crate) fn message(
     shard: &Shard,
+    settings: &Settings,
     client: &Client,
     ruling: &mut Ruling,
     facts: Option<&Facts>,
     recipients: usize,
 ) -> Option<ChargedMessage> {
     let facts = facts.filter(|_| ruling.verdict == Verdict::Accept)?;
-    let settings = shard.settings();
     let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
     match shard.limits.table.message(&settings.config.limits, mx6_runtime::now_ms(), client, facts, recipients) {
         Ok(charged) => Some(charged),
@@ -154,11 +155,9 @@ pub(crate) fn message(
     }
 }
 
-/// Delivery's outcome: a message that was not taken over is charged to nobody. One that may have been stays charged.
-pub(crate) fn delivered(shard: &Shard, charged: Option<ChargedMessage>, outcome: Option<&Outcome>) {
-    if let (Some(charged), None | Some(Outcome::Refused(_))) = (charged, outcome) {
-        shard.limits.table.give_back(&shard.settings().config.limits, charged);
-    }
+/// Nobody got the message, so nobody is charged for it.
+pub(crate) fn give_back(shard: &Shard, settings: &Settings, charged: ChargedMessage) {
+    shard.limits.table.give_back(&settings.config.limits, charged);
 }
 
 /// What the limits refused in the whole life of the process; none if that is nothing and nothing was forgotten.

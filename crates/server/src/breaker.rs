@@ -40,9 +40,10 @@ impl Breaker {
         Breaker(Arc::new(Shared { probes, open: AtomicBool::new(false) }))
     }
 
-    /// Whether a new connection of `client` is to be turned away.
+    /// Whether a new connection of `client` is to be turned away. Never a proxy's own: were its health check refused, it would send nobody any
+    /// more, neither IPv4 nor connectors.
     pub(crate) fn sheds(&self, client: &Client, mode: Mode) -> bool {
-        client.is_gated() && mode == Mode::Enforce && self.0.open.load(Ordering::Relaxed)
+        client.is_gated() && !client.is_unknowable() && mode == Mode::Enforce && self.0.open.load(Ordering::Relaxed)
     }
 
     /// Asks for the names from time to time, for as long as the shard lives. One shard does it for all.
@@ -53,7 +54,10 @@ impl Breaker {
             for (name, answer) in self.0.probes.iter().zip(&answers) {
                 tell_of_absence(name, answer, &mut absent);
             }
-            if rounds.end(answers.iter().any(|answer| !answer.is_resolver_trouble())) {
+            let answered = answers.iter().any(|answer| !answer.is_unanswered());
+            // What could not be asked for want of descriptors tells nothing of the resolver.
+            let was_asked = answered || answers.iter().any(Lookup::is_resolver_trouble);
+            if was_asked && rounds.end(answered) {
                 self.0.open.store(rounds.is_open, Ordering::Relaxed);
                 counters.add_one(if rounds.is_open { Counter::DnsBreakerOpened } else { Counter::DnsBreakerClosed });
                 self.tell(rounds.is_open, answers.last());

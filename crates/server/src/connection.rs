@@ -31,6 +31,7 @@ use crate::phase::{Phase, Watch};
 use crate::proxy::{self, ProxyHeader};
 use crate::settings::Settings;
 use crate::shard::Shard;
+use crate::shares::Parts;
 use crate::tls::Channel;
 use crate::transaction::{Answer, Transaction};
 
@@ -148,8 +149,10 @@ impl Connection {
     ) -> Connection {
         let now_ms = mx6_runtime::now_ms();
         let address = client.address();
-        let (auth, auth_ptr) = (shard.auth.clone(), shard.auth.clone());
-        let iprev = Pending::start("reverse DNS", async move { auth.iprev(address).await });
+        let Parts { lookups, memory } = shard.shares.of(&client);
+        let auth = shard.auth.within(lookups);
+        let (auth_iprev, auth_ptr) = (auth.clone(), auth.clone());
+        let iprev = Pending::start("reverse DNS", async move { auth_iprev.iprev(address).await });
         let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
         let peer = Peer {
             client,
@@ -161,6 +164,8 @@ impl Connection {
             tls: None,
             ptr,
             iprev,
+            auth,
+            memory,
             accepted_at_ms: now_ms,
         };
         Connection {
@@ -437,7 +442,9 @@ impl Connection {
             },
             Question::Data => {
                 self.in_body = false;
-                self.transaction.as_mut().map_or(NO_TRANSACTION, |transaction| Answer::Verdict(transaction.data()))
+                self.transaction
+                    .as_mut()
+                    .map_or(NO_TRANSACTION, |transaction| Answer::Verdict(transaction.data(&self.peer)))
             }
             Question::EndOfData { fault } => match self.transaction.take() {
                 Some(transaction) => Box::pin(transaction.end_of_data(&mut self.peer, fault)).await,

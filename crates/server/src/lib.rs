@@ -38,6 +38,7 @@ mod sandbox;
 mod serve;
 mod settings;
 mod shard;
+mod shares;
 #[cfg(test)]
 mod simulation;
 mod sockets;

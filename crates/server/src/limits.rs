@@ -12,6 +12,10 @@ pub const SIZE_LIMIT_OCTETS_MIN: u64 = 64 << 10;
 pub const SIZE_LIMIT_OCTETS_MAX: u64 = 1 << 30;
 /// *Shard*: memory for messages in flight.
 pub const MEMORY_MIB_DEFAULT: u64 = 256;
+/// Of that one IPv4 address or one /64 gets a quarter, but never less than this.
+pub const SHARE_MEMORY_OCTETS_MIN: u64 = 8 << 20;
+/// The same of the lookups under way.
+pub const SHARE_LOOKUPS_MIN: u64 = 100;
 /// The step by which the reservation of a message grows.
 pub const MEMORY_RESERVATION_STEP_OCTETS: u64 = 64 << 10;
 

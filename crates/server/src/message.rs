@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mx6_delivery::Body;
+use mx6_message_auth::MessageAuth;
 use mx6_policy::Rule;
 use mx6_smtp::{EnhancedCode, Reply};
 use mx6_telemetry::Counter;
@@ -11,6 +12,7 @@ use mx6_telemetry::Counter;
 use crate::evaluation::Evaluation;
 use crate::limits;
 use crate::memory::Reservation;
+use crate::peer::Peer;
 use crate::shard::Shard;
 
 /// A rule that objects and its reply.
@@ -20,6 +22,7 @@ pub(crate) type Objection = (Rule, Reply);
 pub(crate) struct Message {
     pub(crate) evaluation: Evaluation,
     shard: Rc<Shard>,
+    auth: MessageAuth,
     body: Body,
     octets: u64,
     /// Why it cannot be taken whatever the gate says; its further octets are dropped.
@@ -32,20 +35,21 @@ impl Message {
     ///
     /// # Errors
     /// The reply, if there is no memory to begin with.
-    pub(crate) fn begin(shard: &Rc<Shard>, size: Option<u64>) -> Result<Message, Reply> {
-        let reservation = Message::reserve(shard)?;
+    pub(crate) fn begin(shard: &Rc<Shard>, peer: &Peer, size: Option<u64>) -> Result<Message, Reply> {
+        let reservation = Message::reserve(shard, peer)?;
         let mut body = Body::new(Arc::clone(&shard.spill_dir));
         body.expect(size.unwrap_or(0));
         let evaluation = Evaluation::new(&shard.batch);
-        Ok(Message { evaluation, shard: Rc::clone(shard), body, octets: 0, trouble: None, reservation })
+        let (shard, auth) = (Rc::clone(shard), peer.auth.clone());
+        Ok(Message { evaluation, shard, auth, body, octets: 0, trouble: None, reservation })
     }
 
     /// Memory to begin a message with.
     ///
     /// # Errors
-    /// The reply, if the budget is used up.
-    pub(crate) fn reserve(shard: &Shard) -> Result<Reservation, Reply> {
-        shard.memory.reserve(limits::MESSAGE_OVERHEAD_OCTETS as u64).ok_or_else(|| {
+    /// The reply, if the budget is used up, or the client's part of it.
+    pub(crate) fn reserve(shard: &Shard, peer: &Peer) -> Result<Reservation, Reply> {
+        shard.memory.reserve(&peer.memory, limits::MESSAGE_OVERHEAD_OCTETS as u64).ok_or_else(|| {
             shard.counters.add_one(Counter::MemoryRefused);
             MEMORY_USED_UP
         })
@@ -62,7 +66,7 @@ impl Message {
     /// The header block is complete.
     pub(crate) fn header_complete(&mut self) {
         if self.trouble.is_none() {
-            self.evaluation.header_complete(&self.shard.auth);
+            self.evaluation.header_complete(&self.auth);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The client of a session.
 
+use mx6_message_auth::MessageAuth;
 use mx6_policy::facts::{Iprev, PtrState};
 use mx6_policy::{Client, Gate, PtrMode};
+use mx6_runtime::Share;
 
 use crate::origin::Ends;
 use crate::pending::Pending;
@@ -21,6 +23,10 @@ pub(crate) struct Peer {
     /// Whether a PTR record exists: known earlier than whether it leads back. Absent when that was known at once.
     pub(crate) ptr: Option<Pending<PtrState>>,
     pub(crate) iprev: Pending<Iprev>,
+    /// The checks, within the part of the lookups that its neighbourhood has.
+    pub(crate) auth: MessageAuth,
+    /// The part of the memory for messages that its neighbourhood has.
+    pub(crate) memory: Share,
     pub(crate) accepted_at_ms: u64,
 }
 

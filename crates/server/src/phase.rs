@@ -38,6 +38,11 @@ impl Phases {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// The phase now.
+    pub(crate) fn now(&self) -> Phase {
+        self.0.phase.get()
+    }
+
     /// Wakes whoever waits, to look again at what else it watches; the phase stays.
     pub(crate) fn nudge(&self) {
         let waiting = self.0.waiting.borrow().wakers();

@@ -4,6 +4,7 @@
 //! thread and those that it starts: it is set before there are others.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
@@ -49,11 +50,23 @@ pub enum PrivilegeError {
 }
 
 impl RunAs {
-    /// Reads `NAME` or `NAME:GROUP` and looks them up.
+    /// Reads `NAME` or `NAME:GROUP` and looks them up, unless that was done before: once the gate is in its sandbox the file of users is out
+    /// of its reach, and a configuration that is read again still names them.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<RunAs, String> {
+        static KNOWN: Mutex<Option<(String, RunAs)>> = Mutex::new(None);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = known.as_ref().filter(|(of, _)| of == text) {
+            return Ok(found.clone());
+        }
+        let found = RunAs::look_up(text)?;
+        *known = Some((text.to_owned(), found.clone()));
+        Ok(found)
+    }
+
+    fn look_up(text: &str) -> Result<RunAs, String> {
         let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
         let failed = |error: nix::Error| format!("cannot be looked up: {error}");
         let user = User::from_name(name).map_err(failed)?;

@@ -27,6 +27,7 @@ use crate::load::{self, Load};
 use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
 use crate::settings::{Settings, Snapshot};
+use crate::shares::Shares;
 
 /// What a shard is made of, put together before its thread starts.
 pub(crate) struct ShardParts {
@@ -59,6 +60,8 @@ pub(crate) struct Shard {
     ledger: Arc<Ledger>,
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
+    /// What clients of one neighbourhood may take of lookups and memory.
+    pub(crate) shares: Shares,
     pub(crate) limits: Limits,
     pub(crate) load: Load,
     pub(crate) spill_dir: Arc<Path>,
@@ -115,11 +118,14 @@ impl Shard {
             mx6_runtime::spawn("dns breaker", parts.breaker.clone().watch(dns, parts.counters.clone()));
         }
         let listeners = parts.listeners;
+        let memory = MemoryBudget::new(config.memory_octets, parts.counters.clone());
+        let shares = Shares::new(auth.lookups().clone(), memory.whole().clone());
         let shard = Rc::new(Shard {
             index: parts.index,
             auth,
             batch: DkimBatch::new(config.dkim_batch, parts.kernels, parts.counters.clone()),
-            memory: MemoryBudget::new(config.memory_octets, parts.counters.clone()),
+            memory,
+            shares,
             limits: Limits::new(parts.limits),
             load: Load::default(),
             spill_dir: config.spill_dir.as_path().into(),
@@ -182,6 +188,7 @@ impl Shard {
                 mx6_runtime::sleep(DRAIN_POLL).await;
             }
         }
+        // None begins after the cut-off.
         self.settings().delivery.quit().await;
         // The last closed sockets leave with the next turns of the ring.
         mx6_runtime::sleep(DRAIN_POLL).await;

@@ -20,6 +20,7 @@ use crate::message::{LOCAL_ERROR, Message, Objection};
 use crate::origin;
 use crate::peer::Peer;
 use crate::pending::Pending;
+use crate::phase::Phase;
 use crate::record::{self, About, Decided, Known, Speaker};
 use crate::settings::Settings;
 use crate::shard::Shard;
@@ -64,14 +65,14 @@ impl Transaction {
         reverse_path: &ReversePath<'_>,
         sender: Sender,
     ) -> Result<Transaction, Verdict> {
-        Message::reserve(shard).map_err(Verdict::Defer)?;
+        Message::reserve(shard, peer).map_err(Verdict::Defer)?;
         let identity = match reverse_path {
             ReversePath::Null => None,
             ReversePath::Mailbox(mailbox) => Some((mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned())),
         };
-        admission::mail(shard, peer, &sender.reverse_path)?;
-        let spf = start_spf(shard, peer, identity);
         let settings = shard.settings();
+        admission::mail(shard, &settings, peer, &sender.reverse_path)?;
+        let spf = start_spf(peer, identity);
         Ok(Transaction {
             shard: Rc::clone(shard),
             reverse_path: sender.reverse_path.clone(),
@@ -117,8 +118,8 @@ impl Transaction {
         peer: &mut Peer,
         domain: Option<&str>,
     ) -> Result<(RecipientClass, Option<Objection>), (Rule, Verdict)> {
-        admission::recipient(&self.shard, &peer.client)?;
         let settings = Rc::clone(&self.settings);
+        admission::recipient(&self.shard, &settings, &peer.client)?;
         let gate = &settings.config.gate;
         let enforce = |ruling: Ruling| match (ruling.verdict, ruling.rule) {
             (Verdict::Accept, rule) => Ok(rule.zip(ruling.would)),
@@ -178,8 +179,8 @@ impl Transaction {
     }
 
     /// DATA: octets may come if there is memory to begin with.
-    pub(crate) fn data(&mut self) -> Verdict {
-        match Message::begin(&self.shard, self.size) {
+    pub(crate) fn data(&mut self, peer: &Peer) -> Verdict {
+        match Message::begin(&self.shard, peer, self.size) {
             Ok(message) => {
                 self.message = Some(message);
                 Verdict::Accept
@@ -225,8 +226,12 @@ impl Transaction {
         self.shard.counters.add(Counter::MessageOctets, message.octets());
 
         let (mut ruling, facts) = self.judge_message(peer, &mut message, fault).await;
-        let recipients = self.recipients.len();
-        let charged = admission::message(&self.shard, &peer.client, &mut ruling, facts.as_ref(), recipients);
+        if ruling.verdict == Verdict::Accept && self.shard.phases.now() == Phase::CutOff {
+            // The shard would end in the middle of the delivery.
+            ruling = Ruling { verdict: Verdict::Defer(LOCAL_ERROR), rule: Some(Rule::Storage), would: None };
+        }
+        let (settings, recipients) = (&self.settings, self.recipients.len());
+        let charged = admission::message(&self.shard, settings, &peer.client, &mut ruling, facts.as_ref(), recipients);
         let verdict_ms = mx6_runtime::now_ms();
         if ruling.would.is_some() {
             self.shard.counters.add_one(Counter::WouldRefuse);
@@ -248,7 +253,9 @@ impl Transaction {
             }
             _ => None,
         };
-        admission::delivered(&self.shard, charged, outcome.as_ref());
+        if let Some(charged) = charged.filter(|_| !self.may_be_taken(outcome.as_ref())) {
+            admission::give_back(&self.shard, &self.settings, charged);
+        }
         self.count(outcome.as_ref());
         self.record_message(peer, facts.as_ref(), &ruling, outcome.as_ref(), octets, durations);
         match outcome {
@@ -280,7 +287,7 @@ impl Transaction {
             return (Ruling { verdict: Verdict::Defer(reply), rule: Some(rule), would: None }, None);
         }
         let address = peer.client.address();
-        let facts = message.evaluation.facts(&shard.auth, address, &mut peer.iprev, &mut self.spf, &shard.batch).await;
+        let facts = message.evaluation.facts(&peer.auth, address, &mut peer.iprev, &mut self.spf, &shard.batch).await;
         let Some(facts) = facts else {
             let verdict = Verdict::Defer(LOCAL_ERROR);
             return (Ruling { verdict, rule: Some(Rule::Storage), would: None }, None);
@@ -330,6 +337,13 @@ impl Transaction {
             added.extend(mx6_message_auth::monitor_field(&text));
         }
         added
+    }
+
+    /// Whether anybody has got the message, or may have.
+    fn may_be_taken(&self, outcome: Option<&Outcome>) -> bool {
+        let is_taken = |outcome: &Outcome| !matches!(outcome, Outcome::Refused(_));
+        let mut own_outcomes = (0..self.recipients.len()).filter_map(|number| self.delivery.recipient_outcome(number));
+        outcome.is_some_and(|outcome| is_taken(outcome) || own_outcomes.any(is_taken))
     }
 
     fn count(&self, outcome: Option<&Outcome>) {
@@ -413,8 +427,8 @@ pub(crate) fn served_form(domain: &str) -> String {
     a_labels(domain).map_or_else(|_| domain.to_owned(), Cow::into_owned)
 }
 
-fn start_spf(shard: &Rc<Shard>, peer: &Peer, identity: Option<(String, String)>) -> Pending<Spf> {
-    let auth = shard.auth.clone();
+fn start_spf(peer: &Peer, identity: Option<(String, String)>) -> Pending<Spf> {
+    let auth = peer.auth.clone();
     let (address, helo) = (peer.client.address(), peer.helo.clone());
     Pending::start("SPF", async move {
         let reverse_path = identity.as_ref().map(|(local_part, domain)| (local_part.as_str(), domain.as_str()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use driver::{Driver, Entry, by_words};
 use mx6_smtp::limits::{COMMAND_TIMEOUT_MS, DATA_BLOCK_OCTETS, DATA_BLOCK_TIMEOUT_MS};
-use mx6_smtp::{Session, SessionConfig, Step, Verdict};
+use mx6_smtp::{Notice, Session, SessionConfig, Step, Verdict};
 
 fn in_message() -> Driver {
     let mut driver = Driver::new(&Arc::new(SessionConfig::default()), by_words);
@@ -112,21 +112,23 @@ fn large_slices_are_handed_on_whole() {
     assert!(matches!(driver.entries.last(), Some(Entry::Server(_))));
 }
 
-/// A message must not be held up between two chunks by commands that mean nothing; chunks that come give time, also those nobody wants.
+/// Commands that mean nothing do not hold a message up between two chunks, nor do chunks of next to nothing; blocks of octets give time, also
+/// those that nobody wants.
 #[test]
 fn chunks_and_what_is_between_them() {
     let mut driver = Driver::new(&Arc::new(SessionConfig::default()), by_words);
     driver.now_ms = 1_000;
     driver.feed(b"EHLO a.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 3\r\na\r\n");
-    assert_eq!(driver.session.deadline_ms(), 1_000 + COMMAND_TIMEOUT_MS);
-    driver.now_ms = 200_000;
-    driver.feed(b"NOOP\r\nNOOP\r\nHELP\r\n");
-    assert_eq!(driver.session.deadline_ms(), 1_000 + COMMAND_TIMEOUT_MS);
-    driver.feed(b"BDAT 100000\r\n");
-    assert_eq!(driver.session.deadline_ms(), 200_000 + DATA_BLOCK_TIMEOUT_MS);
-    driver.now_ms = 300_000;
+    // Neither other commands nor small chunks give more time.
+    assert_eq!(driver.session.deadline_ms(), 1_000 + DATA_BLOCK_TIMEOUT_MS);
+    driver.now_ms = 100_000;
+    for more in ["NOOP\r\nNOOP\r\nHELP\r\n", "BDAT 2\r\n", "bc", "BDAT 0\r\n", "BDAT 100000\r\n"] {
+        driver.feed(more.as_bytes());
+        assert_eq!(driver.session.deadline_ms(), 1_000 + DATA_BLOCK_TIMEOUT_MS, "{more}");
+    }
+    driver.now_ms = 150_000;
     driver.feed(&[b'a'; DATA_BLOCK_OCTETS as usize]);
-    assert_eq!(driver.session.deadline_ms(), 300_000 + DATA_BLOCK_TIMEOUT_MS);
+    assert_eq!(driver.session.deadline_ms(), 150_000 + DATA_BLOCK_TIMEOUT_MS);
 
     let mut unwanted = Driver::new(&Arc::new(SessionConfig::default()), by_words);
     unwanted.feed(b"EHLO a.example\r\nBDAT 100000\r\n");
@@ -136,7 +138,30 @@ fn chunks_and_what_is_between_them() {
     assert_eq!(unwanted.session.deadline_ms(), 100_000 + DATA_BLOCK_TIMEOUT_MS);
     unwanted.feed(&[b'a'; 100_000 - DATA_BLOCK_OCTETS as usize]);
     assert_eq!(unwanted.session.deadline_ms(), 100_000 + COMMAND_TIMEOUT_MS);
-    // A gigabyte in all, then nobody reads on.
-    unwanted.feed(b"BDAT 1073741824\r\n");
-    assert!(unwanted.closed());
+    // A gigabyte in all, then nobody reads on: neither a chunk out of place nor one that is too large.
+    for rest in ["", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"] {
+        let mut unwanted = Driver::new(&Arc::new(SessionConfig::default()), by_words);
+        unwanted.feed(b"EHLO a.example\r\nBDAT 1000\r\n");
+        unwanted.feed(&[b'a'; 1_000]);
+        unwanted.feed(rest.as_bytes());
+        unwanted.feed(b"BDAT 1073741000\r\n");
+        assert!(unwanted.closed());
+    }
+}
+
+#[test]
+fn who_is_refused_for_speaking_early_hears_what_he_is_owed() {
+    let config = SessionConfig { watch_early_talkers: true, ..SessionConfig::default() };
+    let refused = "554 5.5.0 localhost Commands were sent before their turn, closing connection.\r\n";
+    for (input, owed) in [("", ""), ("NOOP\r\nEHLO a.example\r\nNOOP\r\n", "250 2.0.0 OK\r\n")] {
+        let mut session = Session::new(Arc::new(config.clone()), 0);
+        if !input.is_empty() {
+            session.output_written(usize::MAX);
+            let (taken, step) = session.step(0, input.as_bytes());
+            assert_eq!((taken, step), ("NOOP\r\n".len(), Step::Notice(Notice::EarlyTalker)));
+        }
+        session.refuse_early_talker();
+        assert_eq!(session.step(0, b"").1, Step::Close);
+        assert_eq!(String::from_utf8_lossy(session.output()), format!("{owed}{refused}"));
+    }
 }

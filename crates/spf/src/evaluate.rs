@@ -39,7 +39,11 @@ pub fn check_host(request: &Request<'_>, answers: &impl Answers) -> Evaluation {
             let Lookups { terms: lookups, voids: void_lookups, tells_of_sender, octets_expanded, .. } = pass.0;
             Evaluation::Done(Output { domain, lookups, void_lookups, tells_of_sender, octets_expanded, ..output })
         }
-        None => Evaluation::Need(pass.0.open),
+        None => {
+            let Lookups { mut open, needed, .. } = pass.0;
+            let ahead = open.split_off(needed.unwrap_or(open.len()));
+            Evaluation::Need { now: open, ahead }
+        }
     }
 }
 
@@ -157,6 +161,7 @@ impl Pass<'_> {
     /// Notes what the directives from `from` on will ask, as far as they can be reached. The pass is lost already:
     /// counting goes on only to keep the limit.
     fn look_ahead(&mut self, record: &Record, from: usize, domain: &str) {
+        self.0.needed.get_or_insert(self.0.open.len());
         for directive in record.directives().iter().skip(from) {
             if !self.0.may_look_ahead() {
                 return;

@@ -33,8 +33,8 @@
 //! let output = loop {
 //!     match check_host(&request, &memo) {
 //!         Evaluation::Done(output) => break output,
-//!         Evaluation::Need(queries) => {
-//!             for query in queries {
+//!         Evaluation::Need { now, ahead } => {
+//!             for query in now.into_iter().chain(ahead) {
 //!                 // A real driver asks DNS for all of them at once.
 //!                 let answer = match &query {
 //!                     Query::Spf(_) => Answer::Spf(Arc::new(parse_txt(&[b"v=spf1 ip6:2001:db8::/32 -all".to_vec()]))),

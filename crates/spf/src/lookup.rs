@@ -61,6 +61,8 @@ pub(crate) struct Lookups<'r> {
     answers: &'r dyn Answers,
     /// Each missing question once.
     pub(crate) open: Vec<Query>,
+    /// So many of them the pass could not go on without, if it has looked ahead.
+    pub(crate) needed: Option<usize>,
     pub(crate) terms: u8,
     pub(crate) voids: u8,
     /// Terms of enclosing records that were already asked for ahead of time.
@@ -100,6 +102,7 @@ impl<'r> Lookups<'r> {
             subject,
             answers,
             open,
+            needed: None,
             terms,
             voids,
             ahead,

@@ -89,8 +89,13 @@ pub trait Answers {
 pub enum Evaluation {
     /// Finished.
     Done(Output),
-    /// Answers are missing: all that can be asked at once, each once, never empty. Those needed first come first.
-    Need(Vec<Query>),
+    /// Answers are missing.
+    Need {
+        /// What the evaluation cannot go on without, each question once, never empty.
+        now: Vec<Query>,
+        /// What later terms will ask if it comes to them: a driver that asks for it at the same time waits less.
+        ahead: Vec<Query>,
+    },
 }
 
 /// The result of an evaluation.

@@ -19,18 +19,18 @@ fn request(client: &str) -> Request<'static> {
     Request { client, identity, helo: "mail.example", receiver: "mx.example", now_unix_s: 0, explain: true }
 }
 
-fn need(request: &Request<'_>, zone: &Zone, rounds: usize) -> Vec<Query> {
+/// What is needed in a round, and how much of it now.
+fn need(request: &Request<'_>, zone: &Zone, rounds: usize) -> (usize, Vec<Query>) {
     let mut known = HashSet::new();
-    for _ in 0..rounds {
-        match check_host(request, &Known(zone, &known)) {
-            Evaluation::Need(queries) => known.extend(queries),
-            done => panic!("{done:?}"),
-        }
-    }
-    match check_host(request, &Known(zone, &known)) {
-        Evaluation::Need(queries) => queries,
+    let ask = |known: &HashSet<Query>| match check_host(request, &Known(zone, known)) {
+        Evaluation::Need { now, ahead } => (now.len(), [now, ahead].concat()),
         done => panic!("{done:?}"),
+    };
+    for _ in 0..rounds {
+        let (_, queries) = ask(&known);
+        known.extend(queries);
     }
+    ask(&known)
 }
 
 /// The zone, as far as it was asked.
@@ -52,25 +52,28 @@ fn all_that_can_be_asked_is_asked_at_once() {
     );
     let name = |name: &str| name.to_owned();
     let ip4: IpAddr = "192.0.2.2".parse().unwrap();
-    assert_eq!(need(&request("192.0.2.2"), &zone, 0), [Query::Spf(name("d.example"))]);
+    assert_eq!(need(&request("192.0.2.2"), &zone, 0), (1, vec![Query::Spf(name("d.example"))]));
     assert_eq!(
         need(&request("192.0.2.2"), &zone, 1),
-        [
-            Query::Mx(name("d.example")),
-            Query::Spf(name("i.example")),
-            Query::A(name("jack.x.example")),
-            Query::Ptr(ip4),
-            Query::A(name("d.example")),
-            Query::Spf(name("r.example")),
-        ]
+        (
+            1,
+            vec![
+                Query::Mx(name("d.example")),
+                Query::Spf(name("i.example")),
+                Query::A(name("jack.x.example")),
+                Query::Ptr(ip4),
+                Query::A(name("d.example")),
+                Query::Spf(name("r.example")),
+            ]
+        )
     );
     assert_eq!(
         need(&request("192.0.2.2"), &zone, 2),
-        ["mx1.example", "mx2.example", "one.example", "two.example"].map(|it| Query::A(name(it)))
+        (2, ["mx1.example", "mx2.example", "one.example", "two.example"].map(|it| Query::A(name(it))).to_vec())
     );
     // What is known to match ends the list.
     let zone = Zone::parse("d.example TXT v=spf1 a ip6:2001:db8::/32 mx -all");
-    assert_eq!(need(&request("2001:db8::1"), &zone, 1), [Query::Aaaa(name("d.example"))]);
+    assert_eq!(need(&request("2001:db8::1"), &zone, 1), (1, vec![Query::Aaaa(name("d.example"))]));
 }
 
 #[test]

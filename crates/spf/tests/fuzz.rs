@@ -145,9 +145,9 @@ fn records_and_macros() {
             assert!(passes <= QUERIES_MAX);
             match check_host(&request, &zone) {
                 Evaluation::Done(output) => break output,
-                Evaluation::Need(queries) => {
-                    assert!(!queries.is_empty());
-                    queries.into_iter().for_each(|query| zone.ask(query));
+                Evaluation::Need { now, ahead } => {
+                    assert!(!now.is_empty());
+                    now.into_iter().chain(ahead).for_each(|query| zone.ask(query));
                 }
             }
         };

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mx6_runtime::Answer;
 
-use super::store::{Disk, Stored};
+use super::store::{Disk, Failure, Stored};
 
 /// The messages of one shard that are being made visible in one Maildir.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ struct State {
     inside: usize,
     /// Fsyncs that failed. Whoever entered under another number has a rename that may be lost.
     faults: u64,
+    /// Why the last of them failed.
+    last_fault: Option<io::Error>,
     waiting: VecDeque<Member>,
     /// A thread takes one group after another until nobody waits.
     is_syncing: bool,
@@ -57,7 +59,7 @@ struct Directory {
 #[derive(Debug)]
 struct Member {
     stored: Stored,
-    answer: Answer<io::Result<String>>,
+    answer: Answer<Result<String, Failure>>,
 }
 
 /// The right to rename into `new/`: held from before the first rename to the answer.
@@ -101,12 +103,13 @@ impl Groups {
     }
 
     /// After the last rename of a message. Answers it when its group was synced: here, or on the thread that is syncing already.
-    pub(crate) fn join(&self, stored: Stored, answer: Answer<io::Result<String>>) {
+    pub(crate) fn join(&self, stored: Stored, answer: Answer<Result<String, Failure>>) {
         let member = Member { stored, answer };
         let mut state = self.lock();
         if state.faults != member.stored.entry.faults {
+            let fault = state.last_fault.as_ref().map_or_else(|| io::Error::other("a sync failed meanwhile"), again);
             drop(state);
-            return member.fail(&io::Error::other("a sync of the directory failed meanwhile"));
+            return member.fail(fault);
         }
         state.waiting.push_back(member);
         if state.is_syncing {
@@ -144,10 +147,11 @@ impl Groups {
     fn fail_all(&self, mut group: Vec<Member>, error: &io::Error) {
         let mut state = self.lock();
         state.faults += 1;
+        state.last_fault = Some(again(error));
         state.directory = None;
         group.extend(state.waiting.drain(..));
         drop(state);
-        group.into_iter().for_each(|member| member.fail(error));
+        group.into_iter().for_each(|member| member.fail(again(error)));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -189,14 +193,16 @@ impl Member {
         answer.give(Ok(stored.keep()));
     }
 
-    fn fail(self, error: &io::Error) {
+    fn fail(self, error: io::Error) {
         let Member { stored, answer } = self;
-        // Nothing of it is left when the reply goes out.
-        drop(stored);
-        answer.give(Err(error
-            .raw_os_error()
-            .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)));
+        // Removed before the reply goes out.
+        answer.give(Err(stored.withdraw(error)));
     }
+}
+
+/// The same error, for one more message.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
 }
 
 impl Drop for Entry {

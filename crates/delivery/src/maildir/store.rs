@@ -33,7 +33,7 @@ pub(crate) struct Job {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Disk {
     pub(crate) sync: fn(&File) -> io::Result<()>,
-    pub(crate) rename: fn(&Path, &Path) -> io::Result<()>,
+    pub(crate) rename: fn(&Path, &Path) -> io::Result<Moved>,
 }
 
 impl Disk {
@@ -41,15 +41,33 @@ impl Disk {
     pub(crate) const REAL: Disk = Disk { sync, rename: rename_to_nothing };
 }
 
-/// Stores one copy for each recipient; the answer is the first one's name, given by the group whose sync makes them durable. On an
-/// error nothing of it is left.
-pub(crate) fn deliver(job: Job, groups: &Arc<Groups>, answer: Answer<io::Result<String>>) {
+/// How a file came by its new name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// It has that name only.
+    Renamed,
+    /// It has the old name too.
+    Linked,
+}
+
+/// Why a message was not stored: the disk's error, and whether it is certain that nobody finds the message.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing of it is visible.
+    Refused(io::Error),
+    /// A copy that was visible could not be removed again: a reader has taken it, or the disk takes no more changes.
+    Unknown(io::Error),
+}
+
+/// Stores one copy for each recipient; the answer is the first one's name, given by the group whose sync makes them
+/// durable. After a [`Failure::Refused`] nothing of it is left.
+pub(crate) fn deliver(job: Job, groups: &Arc<Groups>, answer: Answer<Result<String, Failure>>) {
     let stored = store(&job, groups);
     // This thread may go on to sync for others: it must not hold the body meanwhile.
     drop(job);
     match stored {
         Ok(stored) => groups.join(stored, answer),
-        Err(error) => answer.give(Err(error)),
+        Err(failure) => answer.give(Err(failure)),
     }
 }
 
@@ -68,15 +86,27 @@ impl Stored {
         self.copies.made.clear();
         std::mem::take(&mut self.first_name)
     }
+
+    /// They may be lost: they are removed.
+    pub(super) fn withdraw(mut self, error: io::Error) -> Failure {
+        self.copies.withdraw(error)
+    }
 }
 
 /// All steps before the sync of the directory.
-fn store(job: &Job, groups: &Arc<Groups>) -> io::Result<Stored> {
-    let disk = &groups.disk;
+fn store(job: &Job, groups: &Arc<Groups>) -> Result<Stored, Failure> {
     let mut copies = Copies { made: Vec::with_capacity(job.recipients.len()) };
+    match make_visible(job, groups, &mut copies) {
+        Ok((entry, first_name)) => Ok(Stored { copies, entry, first_name }),
+        Err(error) => Err(copies.withdraw(error)),
+    }
+}
+
+fn make_visible(job: &Job, groups: &Arc<Groups>, copies: &mut Copies) -> io::Result<(Entry, String)> {
+    let disk = &groups.disk;
     for recipient in &job.recipients {
         let (path, file) = create(&job.dir, &job.hostname, disk)?;
-        copies.made.push(path);
+        copies.made.push(Made { hidden: path, visible: None });
         write(&file, job, recipient)?;
         (disk.sync)(&file)?;
     }
@@ -85,13 +115,12 @@ fn store(job: &Job, groups: &Arc<Groups>) -> io::Result<Stored> {
         return Err(io::ErrorKind::TimedOut.into());
     }
     let mut first_name = None;
-    for path in &mut copies.made {
-        let (name, visible) = publish(path, groups.folder(), &job.hostname, disk)?;
-        *path = visible;
+    for made in &mut copies.made {
+        let name = publish(made, groups.folder(), &job.hostname, disk)?;
         first_name.get_or_insert(name);
     }
     let first_name = first_name.ok_or_else(|| io::Error::other("a message without recipients"))?;
-    Ok(Stored { copies, entry, first_name })
+    Ok((entry, first_name))
 }
 
 /// The directories `tmp`, `new` and `cur` of a Maildir and those above them, made and made durable where they are not there yet.
@@ -115,18 +144,44 @@ fn here(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-/// Files to remove should the delivery fail: in `tmp/` first, in `new/` once renamed.
+/// Files to remove should the delivery fail.
 #[derive(Debug)]
 struct Copies {
-    made: Vec<PathBuf>,
+    made: Vec<Made>,
+}
+
+/// One copy, by the names that it has.
+#[derive(Debug)]
+struct Made {
+    /// In `tmp/`, up to the rename.
+    hidden: PathBuf,
+    /// In `new/`, from the rename on.
+    visible: Option<PathBuf>,
+}
+
+impl Copies {
+    /// Removes them after `error`.
+    fn withdraw(&mut self, error: io::Error) -> Failure {
+        if self.remove() { Failure::Refused(error) } else { Failure::Unknown(error) }
+    }
+
+    /// False when one that was visible may be seen still, or was.
+    fn remove(&mut self) -> bool {
+        let mut are_gone = true;
+        for Made { hidden, visible } in self.made.drain(..) {
+            // Nobody sees what is left there, and after a rename it is not there.
+            let _ = fs::remove_file(hidden);
+            // One that is not found is no better than one that cannot be removed: a reader has moved it.
+            are_gone &= visible.is_none_or(|path| fs::remove_file(path).is_ok());
+        }
+        are_gone
+    }
 }
 
 impl Drop for Copies {
     fn drop(&mut self) {
-        for path in &self.made {
-            // Nothing better can be done: in tmp/ nobody sees it, in new/ it is a copy that the client will send again.
-            let _ = fs::remove_file(path);
-        }
+        // What is left now is so by a panic, which breaks the answer too: the outcome is unknown whatever comes of it.
+        let _ = self.remove();
     }
 }
 
@@ -158,13 +213,20 @@ fn write(file: &File, job: &Job, recipient: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Renames one copy into `new`; its name and path there.
-fn publish(path: &Path, new: &Path, hostname: &str, disk: &Disk) -> io::Result<(String, PathBuf)> {
-    let mut name = path.file_name().and_then(|name| name.to_str()).map_or_else(|| unique_name(hostname), str::to_owned);
+/// Renames one copy into `new`; its name there.
+fn publish(made: &mut Made, new: &Path, hostname: &str, disk: &Disk) -> io::Result<String> {
+    let name_there = made.hidden.file_name().and_then(|name| name.to_str());
+    let mut name = name_there.map_or_else(|| unique_name(hostname), str::to_owned);
     for _ in 0..NAMES_TRIED_MAX {
         let visible = new.join(&name);
-        match (disk.rename)(path, &visible) {
-            Ok(()) => return Ok((name, visible)),
+        match (disk.rename)(&made.hidden, &visible) {
+            Ok(moved) => {
+                made.visible = Some(visible);
+                if moved == Moved::Linked {
+                    fs::remove_file(&made.hidden)?;
+                }
+                return Ok(name);
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => name = unique_name(hostname),
             Err(error) => return Err(error),
         }
@@ -177,19 +239,22 @@ fn sync(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// renameat2 with RENAME_NOREPLACE; where the file system has no such thing, link and unlink.
-fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+/// renameat2 with RENAME_NOREPLACE; where the file system has no such thing, a link.
+fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<Moved> {
     disk_step(DiskStep::Rename)?;
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        result => Ok(result?),
+        Err(Errno::INVAL | Errno::NOSYS) => link(from, to),
+        result => Ok(result.map(|()| Moved::Renamed)?),
     }
 }
 
-/// `seconds.MmicrosPpidQcountRrandom.hostname`: unique over threads by the count, over processes and machines by the rest.
+fn link(from: &Path, to: &Path) -> io::Result<Moved> {
+    fs::hard_link(from, to)?;
+    Ok(Moved::Linked)
+}
+
+/// `seconds.MmicrosPpidQcountRrandom.hostname`: unique over threads by the count, over processes and machines by the rest. Each part has its
+/// width, so that replies which quote a name are of one length and names sort as they were given out.
 fn unique_name(hostname: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     static RANDOM: OnceLock<u64> = OnceLock::new();
@@ -198,7 +263,8 @@ fn unique_name(hostname: &str) -> String {
     // Two containers may share a Maildir, a host name and a process id.
     let random = *RANDOM.get_or_init(|| RandomState::new().build_hasher().finish()) >> 32;
     let hostname = hostname.replace('/', "\\057").replace(':', "\\072");
-    format!("{}.M{:06}P{}Q{count}R{random:08x}.{hostname}", now.as_secs(), now.subsec_micros(), std::process::id())
+    let (s, us, pid) = (now.as_secs(), now.subsec_micros(), std::process::id());
+    format!("{s}.M{us:06}P{pid:07}Q{count:010}R{random:08x}.{hostname}")
 }
 
 /// A path as it may stand in a field: whatever could end the line is `?`.

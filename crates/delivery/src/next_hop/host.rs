@@ -2,16 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mx6_runtime::{Deadline, blocking, deadline, now_ms};
+use mx6_runtime::{Deadline, now_ms};
 use mx6_smtp::client::Extensions;
 
+use super::addresses::Addresses;
 use super::connection::{Connection, Slot};
 use super::fault::Fault;
 use super::health::{Health, millis};
+use super::lookup::{self, Lookup};
 use super::opening::{Endpoint, Opening};
 use crate::{DeliveryConfig, NextHop, Stage};
 
@@ -20,8 +22,7 @@ use crate::{DeliveryConfig, NextHop, Stage};
 pub(crate) struct Host {
     /// As the operator named it.
     pub(crate) name: Arc<str>,
-    next_hop: NextHop,
-    addresses: RefCell<Addresses>,
+    location: Location,
     /// The one put back last is at the end, and is taken first: the others may grow old.
     idle: RefCell<VecDeque<Connection>>,
     open: Rc<Cell<usize>>,
@@ -39,18 +40,38 @@ struct Offered {
     generation: u64,
 }
 
-#[derive(Debug, Default)]
-struct Addresses {
-    known: Arc<[Endpoint]>,
-    believed_until_ms: u64,
+/// Where it is.
+#[derive(Debug)]
+enum Location {
+    /// There, as the operator says.
+    Fixed(Arc<[Endpoint]>),
+    /// Where its name leads to.
+    Named(Addresses),
+}
+
+impl Location {
+    fn of(next_hop: &NextHop, lookup: Lookup) -> Location {
+        let port = next_hop.port();
+        if let Some(path) = next_hop.socket() {
+            return Location::Fixed(Arc::new([Endpoint::Unix(path.clone())]));
+        }
+        match next_hop.address() {
+            Some(address) => Location::Fixed(Arc::new([Endpoint::Tcp(SocketAddr::new(address, port))])),
+            None => Location::Named(Addresses::new(next_hop.name().unwrap_or_default(), port, lookup)),
+        }
+    }
 }
 
 impl Host {
     pub(crate) fn new(next_hop: &NextHop) -> Host {
+        Host::found_by(next_hop, lookup::system)
+    }
+
+    /// One whose name, if it has one, is looked up in that way.
+    fn found_by(next_hop: &NextHop, lookup: Lookup) -> Host {
         Host {
             name: next_hop.to_string().into(),
-            next_hop: next_hop.clone(),
-            addresses: RefCell::default(),
+            location: Location::of(next_hop, lookup),
             idle: RefCell::default(),
             open: Rc::default(),
             offered: Cell::default(),
@@ -98,7 +119,9 @@ impl Host {
     /// The host failed us at `stage`: for some time others are tried first, and its addresses are looked up again.
     pub(crate) fn failed(&self, stage: Stage, config: &DeliveryConfig) {
         self.health.failed(stage, config);
-        self.addresses.borrow_mut().believed_until_ms = 0;
+        if let Location::Named(addresses) = &self.location {
+            addresses.doubt();
+        }
     }
 
     /// Takes the idle connection that was used last.
@@ -139,33 +162,12 @@ impl Host {
     }
 
     async fn addresses(&self, config: &DeliveryConfig, until: Deadline) -> Arc<[Endpoint]> {
-        if let Some(path) = self.next_hop.socket() {
-            return Arc::new([Endpoint::Unix(path.clone())]);
+        match &self.location {
+            Location::Fixed(endpoints) => endpoints.clone(),
+            Location::Named(addresses) => addresses.get(config.addresses_timeout, until).await,
         }
-        let port = self.next_hop.port();
-        if let Some(address) = self.next_hop.address() {
-            return Arc::new([Endpoint::Tcp(SocketAddr::new(address, port))]);
-        }
-        let now = now_ms();
-        {
-            let addresses = self.addresses.borrow();
-            if now < addresses.believed_until_ms {
-                return addresses.known.clone();
-            }
-        }
-        let name = self.next_hop.name().unwrap_or_default().to_owned();
-        // The system's resolver blocks; what it does not know leaves what was known.
-        let lookup = blocking(move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>));
-        if let Some(Ok(found)) = deadline(until, lookup).await
-            && !found.is_empty()
-        {
-            let believed_until_ms = now_ms().saturating_add(millis(config.addresses_timeout));
-            let known = found.into_iter().take(ADDRESSES_MAX).map(Endpoint::Tcp).collect();
-            *self.addresses.borrow_mut() = Addresses { known, believed_until_ms };
-        }
-        self.addresses.borrow().known.clone()
     }
 }
 
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 8;
+#[cfg(test)]
+mod tests;

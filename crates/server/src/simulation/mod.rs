@@ -15,6 +15,7 @@
 mod caps;
 mod checks;
 mod client;
+mod drain;
 mod limits;
 mod load;
 mod maildir;
@@ -167,6 +168,18 @@ impl Gate {
         Gate { counters, stop, ended, recorders }
     }
 
+    /// Waits until every session has ended by itself: no client is there any more.
+    async fn forget_all_clients(&self) {
+        let open = || self.counters.value(Counter::Connections) - self.counters.value(Counter::ConnectionsEnded);
+        for _ in 0..SESSION_ENDS_WITHIN_S {
+            if open() == 0 {
+                return;
+            }
+            mx6_runtime::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("{} sessions go on without their clients", open());
+    }
+
     /// Stops it, waits until it has drained, and gives what it counted.
     async fn end(self) -> Counters {
         self.stop.set();
@@ -211,6 +224,9 @@ async fn live() -> Life {
         }
     };
     futures_util::join!(join_all(clients), stopping, vanishing);
+    if !early_stop {
+        gate.forget_all_clients().await;
+    }
     let counters = gate.end().await;
     if let Some(folder) = maildir {
         *world.taken.borrow_mut() = folder.messages();
@@ -236,6 +252,8 @@ async fn live() -> Life {
     life
 }
 
+/// A message that is under way when its client leaves still comes to its end.
+const SESSION_ENDS_WITHIN_S: u64 = 330;
 /// Clients stall for some minutes and next hops hang for ten, a few times each.
 const LIFE_MS_MAX: u64 = 4 * 3_600_000;
 

@@ -1,6 +1,6 @@
 //! The answers to the session's questions, and what they make of it.
 
-use super::replies::{self, Closing};
+use super::replies;
 use super::transaction::{Incoming, Transaction};
 use super::{Asked, Session, StartTls, State};
 use crate::{Outcome, Reply, Verdict};
@@ -92,10 +92,7 @@ impl Session {
             self.state = State::Closing;
         }
         if matches!(asked, Asked::Rcpt) {
-            self.refused_recipients += 1;
-            if self.refused_recipients >= self.config.refused_recipients_max {
-                self.close(Closing::RefusedRecipients);
-            }
+            self.count_refused_recipient();
         }
     }
 }

@@ -44,7 +44,7 @@ impl Session {
                 Some(Step::Question(Question::Data))
             }
             Transaction::Open { .. } => {
-                self.take_chunk(now_ms, chunk);
+                self.take_chunk(chunk);
                 None
             }
         }
@@ -53,7 +53,8 @@ impl Session {
     /// The answer to the first chunk of a message was yes.
     pub(super) fn first_chunk(&mut self, now_ms: u64, chunk: Chunk) {
         self.incoming = Some(Incoming::chunked(&self.config));
-        self.take_chunk(now_ms, chunk);
+        self.block_deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
+        self.take_chunk(chunk);
     }
 
     /// The answer was no. Chunks behind this one must not begin a message.
@@ -63,17 +64,18 @@ impl Session {
         self.drain(now_ms, chunk, reply, false);
     }
 
-    fn take_chunk(&mut self, now_ms: u64, chunk: Chunk) {
+    fn take_chunk(&mut self, chunk: Chunk) {
         let Some(incoming) = &mut self.incoming else { return };
         incoming.count_chunk(chunk.octets, self.config.chunks_max);
         if let Some(fault) = incoming.fault()
-            && chunk.octets > DRAINED_OCTETS_MAX
+            && !self.may_drain(chunk)
         {
             fault.reply().write_to(&mut self.output);
             return self.close(Closing::Chunking);
         }
         self.state = State::Chunk(chunk);
-        self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
+        // However small the chunks are, the message must come on.
+        self.deadline_ms = self.block_deadline_ms;
     }
 
     /// Octets of the chunk that is coming in.
@@ -83,7 +85,8 @@ impl Session {
         chunk.left -= taken as u64;
         let chunk = *chunk;
         if incoming.block_complete() {
-            self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
+            self.block_deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
+            self.deadline_ms = self.block_deadline_ms;
         }
         if received == Received::NeedInput && chunk.left == 0 {
             return (taken, self.chunk_ended(now_ms, chunk));
@@ -104,15 +107,14 @@ impl Session {
             return self.received(Received::End(fault));
         }
         self.state = State::Command;
-        self.deadline_ms = now_ms.saturating_add(self.config.command_timeout_ms);
+        self.deadline_ms = self.block_deadline_ms.min(now_ms.saturating_add(self.config.command_timeout_ms));
         replies::chunk_received(chunk.octets, &mut self.output);
         None
     }
 
     /// Reads a chunk that nobody wants; `reply` follows it, and counts as the answer to a bad command if it `is_to_blame`.
     fn drain<'i>(&mut self, now_ms: u64, chunk: Chunk, reply: &Reply, is_to_blame: bool) -> Option<Step<'i>> {
-        self.drained_octets = self.drained_octets.saturating_add(chunk.octets);
-        if self.drained_octets > DRAINED_OCTETS_MAX {
+        if !self.may_drain(chunk) {
             reply.write_to(&mut self.output);
             self.close(Closing::Chunking);
             return None;
@@ -120,6 +122,12 @@ impl Session {
         self.state = State::Drain { left: chunk.left, block_octets: 0, reply: reply.clone(), is_to_blame };
         self.deadline_ms = now_ms.saturating_add(self.config.data_block_timeout_ms);
         None
+    }
+
+    /// Counts a chunk that nobody wants; whether it is still read to its end.
+    fn may_drain(&mut self, chunk: Chunk) -> bool {
+        self.drained_octets = self.drained_octets.saturating_add(chunk.octets);
+        self.drained_octets <= DRAINED_OCTETS_MAX
     }
 
     /// Octets of a chunk that nobody wants.

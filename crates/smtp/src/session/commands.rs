@@ -143,7 +143,9 @@ impl Session {
                 if self.transaction.is_open() =>
             {
                 self.transaction.count_recipient(false);
-                self.reply(&error.reply())
+                self.reply(&error.reply());
+                self.count_refused_recipient();
+                None
             }
             CommandError::ReversePath | CommandError::NonAsciiPath | CommandError::UnknownParameter => {
                 if !self.transaction.is_open() {
@@ -164,6 +166,14 @@ impl Session {
             return None;
         }
         self.reply(reply)
+    }
+
+    /// One recipient more that was refused; with too many of them the connection is given up.
+    pub(super) fn count_refused_recipient(&mut self) {
+        self.refused_recipients += 1;
+        if self.refused_recipients >= self.config.refused_recipients_max {
+            self.close(Closing::RefusedRecipients);
+        }
     }
 
     pub(super) fn reset_transaction(&mut self) {

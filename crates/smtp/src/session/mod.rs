@@ -66,6 +66,8 @@ pub struct Session {
     output_written: usize,
     /// Meaningful only while octets are awaited.
     deadline_ms: u64,
+    /// When the next block of a message in chunks is to be there. Meaningful only while there is one.
+    block_deadline_ms: u64,
 }
 
 /// What the driver must do now.
@@ -209,6 +211,7 @@ impl Session {
         replies::greeting(&config, &mut output);
         Session {
             deadline_ms: now_ms.saturating_add(config.command_timeout_ms),
+            block_deadline_ms: 0,
             config,
             state: State::Command,
             lines: LineFrame::default(),
@@ -331,10 +334,13 @@ impl Session {
         matches!(self.state, State::Message | State::Chunk(_) | State::Drain { .. })
     }
 
-    /// Ends the session with `554 5.5.0`, in answer to [`Notice::EarlyTalker`] or to octets that came before the greeting.
+    /// Ends the session with `554 5.5.0`, in answer to [`Notice::EarlyTalker`], behind the replies that are owed, or in place of the greeting.
     pub fn refuse_early_talker(&mut self) {
-        self.output.clear();
-        self.output_written = 0;
+        let is_greeted = self.early_talker;
+        if !is_greeted {
+            self.output.clear();
+            self.output_written = 0;
+        }
         self.close(Closing::EarlyTalker);
     }
 

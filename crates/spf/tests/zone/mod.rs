@@ -149,11 +149,13 @@ pub(crate) fn drive(request: &Request<'_>, zone: &Zone, pace: Pace) -> Drive {
     loop {
         let mut need = match check_host(request, &memo) {
             Evaluation::Done(output) => return Drive { output, rounds, queries },
-            Evaluation::Need(need) => need,
+            Evaluation::Need { now, ahead } => {
+                assert!(!now.is_empty(), "nothing to ask");
+                [now, ahead].concat()
+            }
         };
         rounds += 1;
         assert!(rounds < 500, "no end: {need:?}");
-        assert!(!need.is_empty(), "nothing to ask");
         match pace {
             Pace::All => {}
             Pace::First => need.truncate(1),

@@ -5,6 +5,24 @@ use mx6_runtime::{Answered, answer};
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 
+type Told = Result<String, Failure>;
+
+/// The error of a message that is certainly not there.
+fn refused(told: Told) -> io::Error {
+    match told {
+        Err(Failure::Refused(error)) => error,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// The error of a message that may be there.
+fn unknown(told: Told) -> io::Error {
+    match told {
+        Err(Failure::Unknown(error)) => error,
+        other => panic!("not unknown: {other:?}"),
+    }
+}
+
 #[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 fn job(dir: &Path, recipients: &[&str]) -> Job {
     let mut body = Body::new(Path::new("/nowhere"));
@@ -22,14 +40,14 @@ fn job(dir: &Path, recipients: &[&str]) -> Job {
 }
 
 /// Begins to deliver on this thread; the answer is there when no other thread is syncing.
-fn begin(job: Job, groups: &Arc<Groups>) -> Answered<io::Result<String>> {
+fn begin(job: Job, groups: &Arc<Groups>) -> Answered<Told> {
     let (answer, answered) = answer();
     deliver(job, groups, answer);
     answered
 }
 
 /// Delivers a lone message.
-fn delivered(job: Job, disk: Disk) -> io::Result<String> {
+fn delivered(job: Job, disk: Disk) -> Told {
     let groups = Groups::new(&job.dir, disk);
     let answered = begin(job, &groups);
     assert!(groups.is_closed());
@@ -37,7 +55,7 @@ fn delivered(job: Job, disk: Disk) -> io::Result<String> {
 }
 
 /// What was answered; none when the answer was broken.
-fn told(answered: Answered<io::Result<String>>) -> Option<io::Result<String>> {
+fn told(answered: Answered<Told>) -> Option<Told> {
     answered.now_or_never().expect("no answer yet")
 }
 
@@ -71,10 +89,7 @@ fn a_fault_leaves_nothing_visible() {
     fn broken_sync(_: &File) -> io::Result<()> {
         Err(Errno::IO.into())
     }
-    fn broken_directory_sync(file: &File) -> io::Result<()> {
-        if file.metadata()?.is_dir() { Err(Errno::IO.into()) } else { file.sync_all() }
-    }
-    fn second_rename_fails(from: &Path, to: &Path) -> io::Result<()> {
+    fn second_rename_fails(from: &Path, to: &Path) -> io::Result<Moved> {
         let renamed = fs::read_dir(to.parent().unwrap())?.count();
         if renamed == 1 { Err(Errno::NOSPC.into()) } else { rename_to_nothing(from, to) }
     }
@@ -86,7 +101,7 @@ fn a_fault_leaves_nothing_visible() {
     for (what, disk, code) in cases {
         let root = tempfile::tempdir().unwrap();
         make_directories(root.path(), &Disk::REAL).unwrap();
-        let error = delivered(job(root.path(), &["a@b", "c@d", "e@f"]), disk).unwrap_err();
+        let error = refused(delivered(job(root.path(), &["a@b", "c@d", "e@f"]), disk));
         assert_eq!(crate::storage_reply(&error).code, code, "{what}");
         for place in ["tmp", "new", "cur"] {
             assert!(files(&root.path().join(place)).is_empty(), "{what} left a file in {place}/");
@@ -99,7 +114,7 @@ fn after_the_deadline_nothing_becomes_visible() {
     let root = tempfile::tempdir().unwrap();
     let job = job(root.path(), &["a@b"]);
     assert!(job.phase.give_up());
-    assert_eq!(delivered(job, Disk::REAL).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(refused(delivered(job, Disk::REAL)).kind(), io::ErrorKind::TimedOut);
     assert!(files(&root.path().join("new")).is_empty() && files(&root.path().join("tmp")).is_empty());
     let phase = Phase::default();
     assert!(phase.publish() && !phase.give_up());
@@ -114,9 +129,107 @@ fn a_rename_replaces_nothing() {
     assert_eq!(rename_to_nothing(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(fs::read_to_string(&to).unwrap(), "to");
     fs::remove_file(&to).unwrap();
-    rename_to_nothing(&from, &to).unwrap();
+    assert_eq!(rename_to_nothing(&from, &to).unwrap(), Moved::Renamed);
     assert_eq!(fs::read_to_string(&to).unwrap(), "from");
     assert!(!from.exists());
+}
+
+#[test]
+fn a_link_stands_for_a_rename_where_the_file_system_has_none_such() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = Disk { sync: File::sync_all, rename: link };
+    let name = delivered(job(root.path(), &["a@x", "b@x"]), disk).unwrap();
+    assert_eq!(left(root.path()), (0, 2));
+    let copy = root.path().join("new").join(name);
+    let before = fs::read_to_string(&copy).unwrap();
+    let other = root.path().join("tmp/other");
+    fs::write(&other, "other").unwrap();
+    assert_eq!(link(&other, &copy).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read_to_string(&copy).unwrap(), before);
+}
+
+fn broken_directory_sync(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_dir() { Err(Errno::IO.into()) } else { file.sync_all() }
+}
+
+/// A reader, who has `cur/` beside `new/`.
+fn take_copies(new: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(new)? {
+        let entry = entry?;
+        fs::rename(entry.path(), new.with_file_name("cur").join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Where an open folder is.
+fn path_of(folder: &File) -> PathBuf {
+    fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).unwrap()
+}
+
+#[test]
+fn a_copy_that_cannot_be_taken_back_may_be_there() {
+    fn sync_fails_after_a_reader(file: &File) -> io::Result<()> {
+        if file.metadata()?.is_dir() {
+            take_copies(&path_of(file))?;
+        }
+        broken_directory_sync(file)
+    }
+    /// In place of files that cannot be removed, for which it takes a file system of their own: a folder is not removed
+    /// as a file.
+    fn sync_fails_and_copies_stay(file: &File) -> io::Result<()> {
+        if file.metadata()?.is_dir() {
+            for copy in files(&path_of(file)) {
+                fs::remove_file(&copy)?;
+                fs::create_dir(&copy)?;
+            }
+        }
+        broken_directory_sync(file)
+    }
+    fn second_rename_fails_after_a_reader(from: &Path, to: &Path) -> io::Result<Moved> {
+        let new = to.parent().unwrap();
+        if fs::read_dir(new)?.count() == 0 {
+            return rename_to_nothing(from, to);
+        }
+        take_copies(new)?;
+        Err(Errno::NOSPC.into())
+    }
+    fn link_whose_old_name_is_gone_before_a_reader(from: &Path, to: &Path) -> io::Result<Moved> {
+        let moved = link_whose_old_name_is_gone(from, to)?;
+        take_copies(to.parent().unwrap())?;
+        Ok(moved)
+    }
+    let real = Disk { sync: File::sync_all, rename: rename_to_nothing };
+    // What happens, the reply, and how many copies there are in new/ and cur/.
+    let cases = [
+        ("a reader, a failed sync", Disk { sync: sync_fails_after_a_reader, ..real }, 452, (0, 2)),
+        ("a failed sync, copies that stay", Disk { sync: sync_fails_and_copies_stay, ..real }, 452, (2, 0)),
+        ("a reader, a failed rename", Disk { rename: second_rename_fails_after_a_reader, ..real }, 452, (0, 1)),
+        ("a reader, a link", Disk { rename: link_whose_old_name_is_gone_before_a_reader, ..real }, 451, (0, 1)),
+    ];
+    for (what, disk, code, there) in cases {
+        let root = tempfile::tempdir().unwrap();
+        make_directories(root.path(), &Disk::REAL).unwrap();
+        let error = unknown(delivered(job(root.path(), &["a@x", "b@x"]), disk));
+        assert_eq!(crate::storage_reply(&error).code, code, "{what}");
+        let count = |place: &str| files(&root.path().join(place)).len();
+        assert_eq!((count("tmp"), (count("new"), count("cur"))), (0, there), "{what}");
+    }
+}
+
+/// A link, and then a file that cannot be removed: it is not there.
+fn link_whose_old_name_is_gone(from: &Path, to: &Path) -> io::Result<Moved> {
+    let moved = link(from, to)?;
+    fs::remove_file(from)?;
+    Ok(moved)
+}
+
+#[test]
+fn a_link_whose_old_name_cannot_be_removed_is_taken_back() {
+    let root = tempfile::tempdir().unwrap();
+    make_directories(root.path(), &Disk::REAL).unwrap();
+    let disk = Disk { sync: File::sync_all, rename: link_whose_old_name_is_gone };
+    assert_eq!(refused(delivered(job(root.path(), &["a@x"]), disk)).kind(), io::ErrorKind::NotFound);
+    assert_eq!(left(root.path()), (0, 0));
 }
 
 #[test]
@@ -126,6 +239,7 @@ fn names_are_unique_over_threads_and_are_names() {
     let names: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
     assert!(names.iter().all(|name| name.ends_with(".a\\057b\\072c") && !name.contains(['/', ':'])));
+    assert!(names.iter().all(|name| name.len() == names[0].len()));
 }
 
 #[test]
@@ -152,7 +266,7 @@ fn a_full_disk_is_452() {
     let result = delivered(job, Disk::REAL);
     let left: usize = ["tmp", "new"].iter().map(|place| files(&root.path().join(place)).len()).sum();
     assert!(mount(&["umount"]));
-    assert_eq!(crate::storage_reply(&result.unwrap_err()).code, 452);
+    assert_eq!(crate::storage_reply(&refused(result)).code, 452);
     assert_eq!(left, 0);
 }
 
@@ -164,7 +278,7 @@ fn staged_sync(file: &File) -> io::Result<()> {
     if !file.metadata()?.is_dir() {
         return file.sync_all();
     }
-    let dir = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?.parent().unwrap().to_owned();
+    let dir = path_of(file).parent().unwrap().to_owned();
     while dir.join("hold").exists() {
         std::thread::yield_now();
     }
@@ -175,7 +289,7 @@ fn staged_sync(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-fn staged_rename(from: &Path, to: &Path) -> io::Result<()> {
+fn staged_rename(from: &Path, to: &Path) -> io::Result<Moved> {
     if fs::read_to_string(from)?.contains("Delivered-To: bad@") {
         Err(Errno::NOSPC.into())
     } else {
@@ -187,7 +301,7 @@ fn staged_rename(from: &Path, to: &Path) -> io::Result<()> {
 struct Stage {
     root: tempfile::TempDir,
     groups: Arc<Groups>,
-    first: std::thread::JoinHandle<Option<io::Result<String>>>,
+    first: std::thread::JoinHandle<Option<Told>>,
 }
 
 impl Stage {
@@ -208,12 +322,12 @@ impl Stage {
         fs::write(self.root.path().join(word), "").unwrap();
     }
 
-    fn begin(&self, recipients: &[&str]) -> Answered<io::Result<String>> {
+    fn begin(&self, recipients: &[&str]) -> Answered<Told> {
         begin(job(self.root.path(), recipients), &self.groups)
     }
 
     /// Lets the syncs go on; what the first message was told.
-    fn release(self) -> (tempfile::TempDir, Arc<Groups>, Option<io::Result<String>>) {
+    fn release(self) -> (tempfile::TempDir, Arc<Groups>, Option<Told>) {
         fs::remove_file(self.root.path().join("hold")).unwrap();
         (self.root, self.groups, self.first.join().unwrap())
     }
@@ -227,7 +341,7 @@ fn left(root: &Path) -> (usize, usize) {
 fn who_arrives_during_a_sync_shares_the_next() {
     let stage = Stage::new();
     let mut waiting: Vec<_> = (0..3).map(|_| stage.begin(&["a@x", "b@x"])).collect();
-    let bad = told(stage.begin(&["c@x", "bad@x"])).unwrap().unwrap_err();
+    let bad = refused(told(stage.begin(&["c@x", "bad@x"])).unwrap());
     assert_eq!(crate::storage_reply(&bad).code, 452, "a fault of one message is answered at once and to it alone");
     waiting.push(stage.begin(&["d@x"]));
     assert_eq!((stage.groups.waiting(), left(stage.root.path())), (4, (0, 8)));
@@ -249,13 +363,13 @@ fn a_failed_sync_fails_all_whose_renames_it_may_have_lost() {
     let renamed = store(&job(stage.root.path(), &["late@x"]), &stage.groups).unwrap();
     stage.say("fail");
     let (root, groups, first) = stage.release();
-    assert_eq!(crate::storage_reply(&first.unwrap().unwrap_err()).code, 452);
+    assert_eq!(crate::storage_reply(&refused(first.unwrap())).code, 452);
     for answered in waiting {
-        assert_eq!(crate::storage_reply(&told(answered).unwrap().unwrap_err()).code, 452);
+        assert_eq!(crate::storage_reply(&refused(told(answered).unwrap())).code, 452);
     }
     let (answer, answered) = answer();
     groups.join(renamed, answer);
-    assert_eq!(crate::storage_reply(&told(answered).unwrap().unwrap_err()).code, 451);
+    assert_eq!(crate::storage_reply(&refused(told(answered).unwrap())).code, 452);
     assert_eq!((groups.counted(), left(root.path())), ((1, 1), (0, 0)));
     assert!(groups.is_closed());
     told(begin(job(root.path(), &["next@x"]), &groups)).unwrap().unwrap();

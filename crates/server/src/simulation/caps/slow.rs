@@ -85,8 +85,8 @@ fn slow_clients_are_cut_off_at_every_stage() {
         Row { begin: &in_chunk, replies: 4, ..message },
         Row { begin: &in_chunk, replies: 4, drip: b"x\r\n", piece: 3, ..message },
         Row { begin: &in_refused_chunk, replies: 2, drip: b"x", ..message },
-        Row { begin: &between_chunks, replies: 5, ..DIRECT },
-        Row { begin: &between_chunks, replies: 5, drip: b" ", ..DIRECT },
+        Row { begin: &between_chunks, replies: 5, ..message },
+        Row { begin: &between_chunks, replies: 5, drip: b" ", ..message },
     ];
     let folder = tempfile::tempdir().unwrap();
     let certificate = certificate(folder.path());
