@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::harness::certificates::{Authority, Usage};
-use crate::harness::gate::{Gate, Setup};
+use crate::harness::gate::{Gate, Setup, listening_on};
 use crate::harness::message::plain;
 use crate::harness::smtp::Client;
 use crate::harness::tls::TlsClient;
@@ -53,14 +53,31 @@ fn assert_closed(gate: &Gate) {
 }
 
 fn assert_others_are_served(gate: &Gate) {
-    // The last two are health checks of a balancer.
-    let [mut local, mut unknown] = [gate.proxy, gate.proxy].map(Client::connect);
-    local.send(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
-    unknown.send(b"PROXY UNKNOWN\r\n");
-    let named = [Client::proxied(gate, PASS_V4), Client::connect(gate.v4), Client::proxied(gate, PARTNER)];
-    for smtp in named.into_iter().chain([local, unknown]) {
+    for smtp in [Client::proxied(gate, PASS_V4), Client::connect(gate.v4), Client::proxied(gate, PARTNER)] {
         assert!(greeting(smtp).starts_with("220 "));
     }
+}
+
+/// A balancer over IPv6 whose health checks failed would send nobody any more.
+#[test]
+fn health_checks_are_answered_while_it_is_open() {
+    let mut unbound = Unbound::start(&quickstart());
+    let mut gate = gate(&unbound, &["--proxy-listen", "[::1]:0", "--proxy-from", "::1/128"]);
+    let listeners = listening_on(&gate.process.stderr());
+    let proxy = listeners.into_iter().find(|address| address.is_ipv6() && *address != gate.v6).unwrap();
+    unbound.halt();
+    until_told(&mut gate, "dns breaker: open, ", 1);
+    for (header, word) in [
+        (&b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"[..], "220 "),
+        (b"PROXY UNKNOWN\r\n", "220 "),
+        (b"PROXY TCP6 2001:db8:1::25 ::1 1024 25\r\n", "421 4.4.3 "),
+    ] {
+        let mut smtp = Client::connect(proxy);
+        smtp.send(header);
+        let reply = smtp.reply();
+        assert!(reply.starts_with(word), "{}: {reply}", header.escape_ascii());
+    }
+    gate.stop();
 }
 
 /// A resolver that hangs, and one that is gone; each comes back.

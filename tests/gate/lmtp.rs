@@ -80,6 +80,25 @@ fn a_mixed_outcome_is_mended_by_the_retry() {
     assert_eq!(told[4..6], [row("accept", "accepted", "250 2.0.0"), row("accept", "accepted", "250 2.0.0")]);
 }
 
+/// A sender is charged for what somebody got, though the message is deferred.
+#[test]
+fn a_mixed_outcome_is_charged_to_its_identities() {
+    if !is_root() {
+        return skip("Dovecot needs root");
+    }
+    let dovecot = Dovecot::start();
+    let setup = Setup::new().deliver(&[&format!("lmtp://{}", dovecot.address)]);
+    let gate = setup.args(&["--limit", "identity.messages=1/1d"]).start();
+    dovecot.break_mailbox("carol@open.example", true);
+    for (subject, expected) in [("one", "451 4.0.0 Delivered to some"), ("another", "450 4.7.28 Too many messages")] {
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        smtp.open(FROM, &BOTH);
+        let reply = smtp.message(&plain(FROM, subject));
+        assert!(reply.starts_with(expected), "{reply}");
+    }
+    gate.stop();
+}
+
 /// Who has a message already is known to one process and not to the next: the retry after a restart brings a second copy, and loses none.
 #[test]
 fn a_ledger_that_is_lost_means_a_duplicate() {

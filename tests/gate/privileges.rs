@@ -87,10 +87,6 @@ fn root_is_given_up() {
             "{threads:?}"
         );
         assert_eq!(files::new_in(&gate.maildir()).len(), 2);
-        // Who it is does not have to be looked up again, which the sandbox would not let it do.
-        gate.process.signal(Signal::HUP);
-        let holds = |line: &String| line.ends_with("reload: the new configuration holds");
-        gate.process.until_stderr("the reload", |lines| lines.iter().any(holds).then_some(()));
         // Log rotation: the file is moved away, and made anew by whom the gate runs as.
         std::fs::rename(&log, log.with_extension("1")).unwrap();
         until("a new log", || {
@@ -142,6 +138,23 @@ fn files_elsewhere_are_out_of_reach() {
         assert!(reply.starts_with(expected), "{sandbox}: {reply:?}");
         gate.stop();
     }
+}
+
+/// Who it is does not have to be looked up again, which the sandbox would not let it do. (Of `nobody` the system's libraries know by heart.)
+#[test]
+fn a_reload_knows_the_user() {
+    if !is_root() {
+        return skip("only root can give up being root");
+    }
+    let setup = Setup::new();
+    chown(setup.dir(), Some(DAEMON), Some(DAEMON)).unwrap();
+    let mut gate = setup.args(&["--user", "daemon"]).start();
+    gate.process.signal(Signal::HUP);
+    let told = gate.process.until_stderr("word of the reload", |lines| {
+        lines.iter().find(|line| line.contains(" configuration ") && line.contains("reload: ")).cloned()
+    });
+    assert!(told.ends_with("reload: the new configuration holds"), "{told}");
+    gate.stop();
 }
 
 /// A renewed certificate that is a link to where the gate has nothing to do.
@@ -208,3 +221,5 @@ fn what_cannot_be_given_up_is_told() {
 
 /// `nobody` of Debian.
 const NOBODY: u32 = 65534;
+/// On every Debian.
+const DAEMON: u32 = 1;
