@@ -61,7 +61,7 @@ fn assert_others_are_served(gate: &Gate) {
 /// A balancer over IPv6 whose health checks failed would send nobody any more.
 #[test]
 fn health_checks_are_answered_while_it_is_open() {
-    let mut unbound = Unbound::start(&quickstart());
+    let unbound = Unbound::start(&quickstart());
     let mut gate = gate(&unbound, &["--proxy-listen", "[::1]:0", "--proxy-from", "::1/128"]);
     let listeners = listening_on(&gate.process.stderr());
     let proxy = listeners.into_iter().find(|address| address.is_ipv6() && *address != gate.v6).unwrap();
