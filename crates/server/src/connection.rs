@@ -385,6 +385,9 @@ impl Connection {
         });
         if self.peer.tls.as_ref().is_some_and(|tls| tls.connector.is_some()) {
             self.peer.client = self.peer.client.known();
+            let Parts { lookups, memory } = self.shard.shares.of(&self.peer.client);
+            self.peer.auth = self.shard.auth.within(lookups);
+            self.peer.memory = memory;
         }
         self.session.tls_established(mx6_runtime::now_ms());
         Ok(())
