@@ -10,15 +10,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{AAAA, MX, PTR, TXT};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use mx6_message_auth::limits::{DKIM_KEYS_MAX, DMARC_NAMES_MAX, SPF_QUERIES_MAX};
 use mx6_runtime::Stream;
-use mx6_runtime::simulation::{connect_from, serve_datagrams, simulate};
+use mx6_runtime::simulation::{connect_from, simulate};
 use mx6_smtp::limits::RECIPIENTS_MAX;
 use mx6_telemetry::Counter;
 
+use super::resolver::serve_answers;
 use super::{GATE, Gate, RESOLVER, address, options};
 use crate::{Config, Options};
 
@@ -110,22 +110,10 @@ fn dns_queries(record: String) {
     let asked = simulate(1, || async {
         let asked: Rc<RefCell<HashMap<(String, RecordType), usize>>> = Rc::default();
         let log = Rc::clone(&asked);
-        serve_datagrams(address(RESOLVER), move |query| {
-            let query = Message::from_vec(query).unwrap();
-            let question = query.queries[0].clone();
-            let (name, record_type) = (question.name().to_ascii().to_ascii_lowercase(), question.query_type());
-            *log.borrow_mut().entry((name.clone(), record_type)).or_default() += 1;
-            let mut message = Message::response(query.metadata.id, OpCode::Query);
-            message.add_query(question);
-            let data = hostile(&record, &name, record_type);
-            if data.is_empty() {
-                message.metadata.response_code = ResponseCode::NXDomain;
-            }
-            for data in data {
-                message.add_answer(Record::from_rdata(Name::from_ascii(&name).unwrap(), 300, data));
-            }
+        serve_answers(address(RESOLVER), move |name, record_type| {
+            *log.borrow_mut().entry((name.to_owned(), record_type)).or_default() += 1;
             let delay = Duration::from_millis(if name == SLOW { 600 } else { 1 });
-            vec![(delay, message.to_vec().unwrap())]
+            Some((delay, hostile(&record, name, record_type)))
         });
         let gate = Gate::start(config());
         let mut stream = connect().await;

@@ -2,36 +2,28 @@
 
 use std::time::Duration;
 
-use hickory_proto::op::{Message, OpCode};
 use hickory_proto::rr::rdata::{PTR, TXT};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
-use mx6_runtime::simulation::{connect_from, serve_datagrams, simulate};
+use hickory_proto::rr::{Name, RData, RecordType};
+use mx6_runtime::simulation::{connect_from, simulate};
 use mx6_telemetry::Counter;
 
 use super::caps::{config, replies};
+use super::resolver::serve_answers;
 use super::{GATE, Gate, RESOLVER, address};
 use crate::Config;
 
 /// SPF passes after so many seconds; the gate is stopped at once, and cuts off after two.
 fn message_with_a_verdict_after(seconds: u64) -> (String, u64) {
     simulate(1, move || async move {
-        serve_datagrams(address(RESOLVER), move |query| {
-            let query = Message::from_vec(query).unwrap();
-            let question = query.queries[0].clone();
-            let name = question.name().clone();
-            let (delay, data) = match (name.to_ascii().as_str(), question.query_type()) {
-                ("late.test.", RecordType::TXT) => (seconds / 2, "v=spf1 include:later.test -all"),
-                ("later.test.", RecordType::TXT) => (seconds - seconds / 2, "v=spf1 ip6:2001:db8::/32 -all"),
-                _ => (0, ""),
+        serve_answers(address(RESOLVER), move |name, record_type| {
+            let text = |text: &str| RData::TXT(TXT::new(vec![text.into()]));
+            let (delay, data) = match (name, record_type) {
+                ("late.test.", RecordType::TXT) => (seconds / 2, text("v=spf1 include:later.test -all")),
+                ("later.test.", RecordType::TXT) => (seconds - seconds / 2, text("v=spf1 ip6:2001:db8::/32 -all")),
+                (_, RecordType::PTR) => (0, RData::PTR(PTR(Name::from_ascii("host.test.").unwrap()))),
+                _ => (0, text("")),
             };
-            let mut message = Message::response(query.metadata.id, OpCode::Query);
-            let data = match question.query_type() {
-                RecordType::PTR => RData::PTR(PTR(Name::from_ascii("host.test.").unwrap())),
-                _ => RData::TXT(TXT::new(vec![data.into()])),
-            };
-            message.add_query(question);
-            message.add_answer(Record::from_rdata(name, 300, data));
-            vec![(Duration::from_secs(delay), message.to_vec().unwrap())]
+            Some((Duration::from_secs(delay), vec![data]))
         });
         let dns_timeout = Some(Duration::from_secs(8));
         let gate = Gate::start(Config { drain_timeout: Duration::from_secs(1), dns_timeout, ..config() });

@@ -61,6 +61,29 @@ pub(super) fn serve(world: &Rc<World>, server: SocketAddr) {
     serve_datagrams(server, move |query| world.resolver.answer(query));
 }
 
+/// Answers each question, by its name in lower case and its type, with what `answer` says: how long it takes, and the records; without any there
+/// is no such name. None: never.
+pub(super) fn serve_answers(
+    server: SocketAddr,
+    answer: impl Fn(&str, RecordType) -> Option<(Duration, Vec<RData>)> + 'static,
+) {
+    serve_datagrams(server, move |query| {
+        let query = Message::from_vec(query).unwrap();
+        let question = query.queries[0].clone();
+        let name = question.name().to_ascii().to_ascii_lowercase();
+        let Some((delay, data)) = answer(&name, question.query_type()) else { return Vec::new() };
+        let mut message = Message::response(query.metadata.id, OpCode::Query);
+        message.add_query(question);
+        if data.is_empty() {
+            message.metadata.response_code = ResponseCode::NXDomain;
+        }
+        for data in data {
+            message.add_answer(Record::from_rdata(Name::from_ascii(&name).unwrap(), 300, data));
+        }
+        vec![(delay, message.to_vec().unwrap())]
+    });
+}
+
 /// A resolver that is always right.
 pub(super) fn serve_all(server: SocketAddr) {
     let resolver = Resolver { always: Some(Mood::Right), ..Resolver::default() };

@@ -3,42 +3,30 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{MX, PTR, TXT};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use mx6_runtime::Stream;
-use mx6_runtime::simulation::{connect_from, serve_datagrams, simulate};
+use mx6_runtime::simulation::{connect_from, simulate};
 use mx6_telemetry::Counter;
 
+use super::super::resolver::{self, serve_answers};
 use super::super::{GATE, Gate, RESOLVER, address};
 use super::{config, replies, send};
 use crate::Config;
 
 /// Mail exchangers without end, whose addresses nobody ever tells.
 fn serve_swamp() {
-    serve_datagrams(address(RESOLVER), |query| {
-        let query = Message::from_vec(query).unwrap();
-        let question = query.queries[0].clone();
-        let (name, record_type) = (question.name().clone(), question.query_type());
+    serve_answers(address(RESOLVER), |name, record_type| {
         let below = |at: usize| Name::from_ascii(format!("h{at}.{name}")).unwrap();
+        let text = |text: String| vec![RData::TXT(TXT::new(vec![text]))];
         let data = match record_type {
-            RecordType::TXT if name.to_ascii() == "good.test." => {
-                vec![RData::TXT(TXT::new(vec!["v=spf1 ip6:2001:db8:2::/48 -all".into()]))]
-            }
-            RecordType::TXT => vec![RData::TXT(TXT::new(vec![
-                (0..10).fold("v=spf1".into(), |record, at| format!("{record} mx:m{at}.{name}")),
-            ]))],
+            RecordType::TXT if name == "good.test." => text("v=spf1 ip6:2001:db8:2::/48 -all".into()),
+            RecordType::TXT => text((0..10).fold("v=spf1".into(), |record, at| format!("{record} mx:m{at}.{name}"))),
             RecordType::MX => (0..10).map(|at| RData::MX(MX::new(10, below(at)))).collect(),
             RecordType::PTR => vec![RData::PTR(PTR(Name::from_ascii("host.test.").unwrap()))],
-            _ => return Vec::new(),
+            _ => return None,
         };
-        let mut message = Message::response(query.metadata.id, OpCode::Query);
-        message.metadata.response_code = ResponseCode::NoError;
-        message.add_query(question);
-        for data in data {
-            message.add_answer(Record::from_rdata(name.clone(), 300, data));
-        }
-        vec![(Duration::from_millis(1), message.to_vec().unwrap())]
+        Some((Duration::from_millis(1), data))
     });
 }
 
@@ -75,7 +63,7 @@ fn lookups_that_nobody_answers() {
 #[test]
 fn messages_that_never_end() {
     let told = simulate(1, || async {
-        super::super::resolver::serve_all(address(RESOLVER));
+        resolver::serve_all(address(RESOLVER));
         let gate = Gate::start(Config { memory_octets: 64 << 20, ..config() });
         let mut held = Vec::new();
         let mut told = Vec::new();
