@@ -31,7 +31,6 @@ use crate::phase::{Phase, Watch};
 use crate::proxy::{self, ProxyHeader};
 use crate::settings::Settings;
 use crate::shard::Shard;
-use crate::shares::Parts;
 use crate::tls::Channel;
 use crate::transaction::{Answer, Transaction};
 
@@ -149,8 +148,7 @@ impl Connection {
     ) -> Connection {
         let now_ms = mx6_runtime::now_ms();
         let address = client.address();
-        let Parts { lookups, memory } = shard.shares.of(&client);
-        let auth = shard.auth.within(lookups);
+        let (auth, memory) = shard.allotted(&client);
         let (auth_iprev, auth_ptr) = (auth.clone(), auth.clone());
         let iprev = Pending::start("reverse DNS", async move { auth_iprev.iprev(address).await });
         let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
@@ -385,9 +383,7 @@ impl Connection {
         });
         if self.peer.tls.as_ref().is_some_and(|tls| tls.connector.is_some()) {
             self.peer.client = self.peer.client.known();
-            let Parts { lookups, memory } = self.shard.shares.of(&self.peer.client);
-            self.peer.auth = self.shard.auth.within(lookups);
-            self.peer.memory = memory;
+            (self.peer.auth, self.peer.memory) = self.shard.allotted(&self.peer.client);
         }
         self.session.tls_established(mx6_runtime::now_ms());
         Ok(())

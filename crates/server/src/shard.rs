@@ -11,8 +11,9 @@ use mx6_delivery::Ledger;
 use mx6_dkim::Kernels;
 use mx6_dns::{Caches, Dns, DnsConfig};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
+use mx6_policy::Client;
 use mx6_policy::limits::LimitTable;
-use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerHandle, SpareDescriptor, StopFlag};
+use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerHandle, Share, SpareDescriptor, StopFlag};
 use mx6_telemetry::{Counter, Counters, Recorder};
 
 use crate::Config;
@@ -27,7 +28,7 @@ use crate::load::{self, Load};
 use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
 use crate::settings::{Settings, Snapshot};
-use crate::shares::Shares;
+use crate::shares::{Parts, Shares};
 
 /// What a shard is made of, put together before its thread starts.
 pub(crate) struct ShardParts {
@@ -61,7 +62,7 @@ pub(crate) struct Shard {
     pub(crate) batch: Rc<DkimBatch>,
     pub(crate) memory: MemoryBudget,
     /// What clients of one neighbourhood may take of lookups and memory.
-    pub(crate) shares: Shares,
+    shares: Shares,
     pub(crate) limits: Limits,
     pub(crate) load: Load,
     pub(crate) spill_dir: Arc<Path>,
@@ -211,6 +212,12 @@ impl Shard {
         self.open.set(self.open.get() + 1);
         self.counters.add_one(Counter::Connections);
         Opened(Rc::clone(self))
+    }
+
+    /// The checks within what this client may take of the lookups, and what it may take of the memory for messages.
+    pub(crate) fn allotted(&self, client: &Client) -> (MessageAuth, Share) {
+        let Parts { lookups, memory } = self.shares.of(client);
+        (self.auth.within(lookups), memory)
     }
 
     /// A name for a session, unique over shards and restarts.
