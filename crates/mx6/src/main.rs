@@ -1,6 +1,11 @@
 //! `mx6`, the gate: reads the command line and hands over to the server.
 #![forbid(unsafe_code)]
 
+mod commands {
+    //! One file for each.
+    pub(crate) mod report;
+}
+
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -87,6 +92,8 @@ enum Command {
         #[arg(long, value_name = "SIZE", value_parser = mx6_server::tune::parse_size)]
         for_memory: Option<u64>,
     },
+    /// What enforcing the rules would refuse, or did: from whom, how much, and whether it came back over IPv4.
+    Report(commands::report::Report),
 }
 
 const TUNE_EXAMPLES: &str = "Examples:
@@ -116,6 +123,7 @@ fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve { config, options } => serve(config, *options),
+        Command::Report(report) => report.run(),
         Command::Tune { json, toml, for_cores, for_memory } => {
             let facts = mx6_server::tune::facts(for_cores.map(usize::from), for_memory);
             let facts = facts.map_err(|error| failure(EX_OSERR)(error.into()))?;
