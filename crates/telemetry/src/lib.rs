@@ -16,10 +16,19 @@ macro_rules! say {
 
 mod counters;
 mod decision;
+mod feed;
 mod recorder;
+mod status;
+mod timings;
 
-pub use counters::{Counter, Counters, LANES, Total};
+pub use counters::{Counter, Counters, DecisionKey, Gauge, LANES, RULES_MAX, STAGES_MAX, Total, VERDICTS_MAX};
 pub use decision::{
     Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord,
 };
+pub use feed::{Feed, Heard, Listener};
 pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};
+pub use status::{
+    CacheStatus, DecisionCount, DnsStatus, Finding, GateStatus, LastRefusal, LogStatus, NextHopStatus, Observed,
+    Ranked, Readiness, RuleCount, ShardStatus, Status, TimingStatus, WouldRefuse,
+};
+pub use timings::{Bucket, Distribution, Timing};
