@@ -16,7 +16,7 @@ use mx6_delivery::{NextHopClient, Sender};
 use mx6_policy::Client;
 use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
-use mx6_telemetry::Counter;
+use mx6_telemetry::{Counter, Timing};
 
 use crate::admission;
 use crate::alarm::Alarm;
@@ -150,8 +150,10 @@ impl Connection {
         let address = client.address();
         let (auth, memory) = shard.allotted(&client);
         let (auth_iprev, auth_ptr) = (auth.clone(), auth.clone());
-        let iprev = Pending::start("reverse DNS", async move { auth_iprev.iprev(address).await });
-        let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
+        let timed = Some((&shard.counters, Timing::Iprev));
+        let iprev = Pending::start("reverse DNS", timed, async move { auth_iprev.iprev(address).await });
+        let lookup = async move { auth_ptr.ptr(address).await };
+        let ptr = iprev.known().is_none().then(|| Pending::start("PTR", None, lookup));
         let peer = Peer {
             client,
             ends,

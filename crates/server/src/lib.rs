@@ -25,6 +25,7 @@ pub mod limits;
 mod load;
 mod memory;
 mod message;
+mod message_id;
 mod notify;
 mod origin;
 mod peer;

@@ -66,7 +66,7 @@ impl Message {
     /// The header block is complete.
     pub(crate) fn header_complete(&mut self) {
         if self.trouble.is_none() {
-            self.evaluation.header_complete(&self.auth);
+            self.evaluation.header_complete(&self.auth, &self.shard.counters);
         }
     }
 

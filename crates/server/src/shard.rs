@@ -14,7 +14,7 @@ use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
 use mx6_policy::Client;
 use mx6_policy::limits::LimitTable;
 use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerHandle, Share, SpareDescriptor, StopFlag};
-use mx6_telemetry::{Counter, Counters, Recorder};
+use mx6_telemetry::{Counter, Counters, Recorder, Timing};
 
 use crate::Config;
 use crate::admission::{self, Limits};
@@ -80,6 +80,8 @@ pub(crate) struct Shard {
     delivering: Cell<usize>,
     failure: Cell<Option<String>>,
     sessions: Cell<u64>,
+    /// Accepted recipients since the last that was recorded.
+    accepted: Cell<u64>,
     process_id: u64,
 }
 
@@ -93,12 +95,16 @@ impl Drop for Delivering {
 }
 
 /// Counts a connection while it is open.
-pub(crate) struct Opened(Rc<Shard>);
+pub(crate) struct Opened {
+    shard: Rc<Shard>,
+    at_us: u64,
+}
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.counters.add_one(Counter::ConnectionsEnded);
+        self.shard.open.set(self.shard.open.get() - 1);
+        self.shard.counters.add_one(Counter::ConnectionsEnded);
+        self.shard.counters.time(Timing::Session, mx6_runtime::now_us() - self.at_us);
     }
 }
 
@@ -143,6 +149,7 @@ impl Shard {
             delivering: Cell::new(0),
             failure: Cell::new(None),
             sessions: Cell::new(0),
+            accepted: Cell::new(0),
             process_id: parts.process_id,
         });
         let has_looked = first_look(&shard.settings()).await;
@@ -211,13 +218,21 @@ impl Shard {
     pub(crate) fn opened(self: &Rc<Self>) -> Opened {
         self.open.set(self.open.get() + 1);
         self.counters.add_one(Counter::Connections);
-        Opened(Rc::clone(self))
+        Opened { shard: Rc::clone(self), at_us: mx6_runtime::now_us() }
     }
 
     /// The checks within what this client may take of the lookups, and what it may take of the memory for messages.
     pub(crate) fn allotted(&self, client: &Client) -> (MessageAuth, Share) {
         let Parts { lookups, memory } = self.shares.of(client);
         (self.auth.within(lookups), memory)
+    }
+
+    /// Whether one more accepted recipient is the one of so many that is recorded (`--log-sample`).
+    pub(crate) fn is_sampled(&self) -> bool {
+        let accepted = self.accepted.get() + 1;
+        let is_sampled = accepted >= self.settings.borrow().config.log_sample;
+        self.accepted.set(if is_sampled { 0 } else { accepted });
+        is_sampled
     }
 
     /// A name for a session, unique over shards and restarts.

@@ -45,12 +45,18 @@ pub struct Decision<'a> {
     pub verdict: &'static str,
     /// The reply, lines joined by ` / `; empty when none was given.
     pub reply: Shown<'a>,
+    /// On trial: the rule that objected first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_rule: Option<&'static str>,
     /// On trial: the reply that would have been given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would: Option<Shown<'a>>,
     /// What delivery did; absent when it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryRecord<'a>>,
+    /// The message's Message-ID without its brackets, cut at 255 octets; absent before there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<&'a str>,
     /// Octets of the message as received; absent before there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_octets: Option<u64>,
@@ -71,7 +77,7 @@ pub struct Decision<'a> {
     pub dmarc: Option<DmarcRecord<'a>>,
     /// Where time went.
     pub duration_ms: Durations,
-    /// Refusals of the shard before this one that had no recipient either, and were counted, not recorded.
+    /// Decisions of the shard since the last record that were counted and not recorded; filled in by the recorder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<u64>,
 }

@@ -85,6 +85,8 @@ pub struct Recorder {
     shared: Arc<Shared>,
     writer: Thread,
     counters: Counters,
+    /// Since the last record that was written.
+    unrecorded: u64,
 }
 
 struct Shared {
@@ -111,7 +113,8 @@ impl Recorders {
             .into_iter()
             .map(|(ring, counters)| {
                 let shared = Arc::clone(&shared);
-                Some(Recorder { ring, line: Vec::new(), shared, writer: writer.thread().clone(), counters })
+                let (writer, line) = (writer.thread().clone(), Vec::new());
+                Some(Recorder { ring, line, shared, writer, counters, unrecorded: 0 })
             })
             .collect();
         Ok(Recorders { recorders, shared, writer })
@@ -148,13 +151,15 @@ fn split(((producer, consumer), counters): ((rtrb::Producer<u8>, rtrb::Consumer<
 
 impl Recorder {
     /// Hands a record over without waiting; a ring without room for it loses it, counted as [`Counter::RecordsLost`].
-    pub fn record(&mut self, decision: &Decision<'_>) {
+    pub fn record(&mut self, decision: Decision<'_>) {
+        let unrecorded = (self.unrecorded > 0).then_some(self.unrecorded);
         self.line.clear();
         // A record is plain data: writing it to memory cannot fail.
-        let _ = serde_json::to_writer(&mut self.line, decision);
+        let _ = serde_json::to_writer(&mut self.line, &Decision { unrecorded, ..decision });
         self.line.push(b'\n');
-        if self.ring.push_entire_slice(&self.line).is_err() {
-            self.counters.add_one(Counter::RecordsLost);
+        match self.ring.push_entire_slice(&self.line) {
+            Ok(()) => self.unrecorded = 0,
+            Err(_) => self.counters.add_one(Counter::RecordsLost),
         }
         // Pairs with the writer's look at the rings after it has set the flag. Read before it is written: while the writer is awake the
         // flag's cache line stays shared by all shards.
@@ -162,6 +167,17 @@ impl Recorder {
         if self.shared.asleep.load(Ordering::Relaxed) && self.shared.asleep.swap(false, Ordering::SeqCst) {
             self.writer.unpark();
         }
+    }
+
+    /// A decision that is not recorded: the next record says how many there were.
+    pub fn pass_over(&mut self) {
+        self.unrecorded += 1;
+    }
+
+    /// Whether the writer is so far behind that what matters less should not be recorded.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        self.ring.slots() < self.ring.buffer().capacity() / 2
     }
 }
 
@@ -368,8 +384,10 @@ mod tests {
             rule: "reverse-dns",
             verdict: "defer",
             reply: Shown(&"450 4.7.25 no"),
+            would_rule: None,
             would: None,
             delivery: None,
+            message_id: None,
             size_octets: None,
             iprev: None,
             spf: None,
@@ -386,7 +404,8 @@ mod tests {
         let (ring, consumer) = rtrb::RingBuffer::new(octets);
         let shared = Arc::new(Shared { asleep: AtomicBool::new(false), closing: AtomicBool::new(false) });
         let writer = thread::current();
-        (Recorder { ring, line: Vec::new(), shared, writer, counters: Counters::default() }, consumer)
+        let counters = Counters::default();
+        (Recorder { ring, line: Vec::new(), shared, writer, counters, unrecorded: 0 }, consumer)
     }
 
     #[test]
@@ -401,7 +420,7 @@ mod tests {
         for round in 0..40 {
             let sessions = [round.to_string(), if round % 7 == 0 { long.clone() } else { "y".repeat(round * 10) }];
             for session in sessions {
-                recorder.record(&decision(&session));
+                recorder.record(decision(&session));
                 sent.push(session);
             }
             log.take(&mut ring);
@@ -425,9 +444,9 @@ mod tests {
         // Far more than the ring holds, faster than a disk takes it.
         let pushed = RING_OCTETS / 50;
         for number in 0..pushed {
-            first.record(&decision(&number.to_string()));
+            first.record(decision(&number.to_string()));
         }
-        second.record(&decision("other"));
+        second.record(decision("other"));
         recorders.close().unwrap();
 
         let lines: Vec<serde_json::Value> =
@@ -440,6 +459,30 @@ mod tests {
         assert_eq!(lines[0]["client"], "::1");
         assert_eq!(lines[0]["helo"], "a\"b\r\n");
         assert_eq!(lines[0]["reply"], "450 4.7.25 no");
+    }
+
+    #[test]
+    fn what_is_passed_over_is_told_in_the_next_record_that_is_written() {
+        let (mut recorder, mut ring) = recorder_of(1500);
+        let mut told = Vec::new();
+        for round in 0..40 {
+            recorder.pass_over();
+            assert_eq!(recorder.is_half_full(), ring.slots() > 750);
+            recorder.record(decision("s"));
+            if round % 8 == 7 {
+                let chunk = ring.read_chunk(ring.slots()).unwrap();
+                let text: Vec<u8> = chunk.as_slices().0.iter().chain(chunk.as_slices().1).copied().collect();
+                chunk.commit_all();
+                for line in text.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
+                    told.push(
+                        serde_json::from_slice::<serde_json::Value>(line).unwrap()["unrecorded"].as_u64().unwrap(),
+                    );
+                }
+            }
+        }
+        let lost = recorder.counters.value(Counter::RecordsLost);
+        assert!(lost > 0 && told.len() as u64 == 40 - lost, "{told:?}");
+        assert_eq!(told.iter().sum::<u64>() + recorder.unrecorded, 40);
     }
 
     /// Takes `room` octets in all, until `repaired` is set.
@@ -477,7 +520,7 @@ mod tests {
                 repaired.store(true, Ordering::SeqCst);
             }
             for _ in 0..3 {
-                recorder.record(&decision("s"));
+                recorder.record(decision("s"));
             }
             log.take(&mut ring);
             log.report_lost(0);

@@ -62,6 +62,7 @@ impl Options {
         mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
         self.kernel_choice()?;
         self.cache_octets()?;
+        self.checked_log_sample()?;
         self.run_as()?;
         self.is_sandboxed()?;
         self.dkim_batch().map(|_| ())
@@ -117,6 +118,7 @@ impl Options {
             cache_octets: self.cache_octets()?,
             dkim_batch: self.dkim_batch()?,
             log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
+            log_sample: self.checked_log_sample()?,
             kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
             handover: self.handover.clone(),
@@ -308,6 +310,14 @@ impl Options {
             spf: mebibytes("--cache-spf", self.cache_spf, limits::CACHE_SPF_MIB_DEFAULT)?,
             dkim: mebibytes("--cache-dkim", self.cache_dkim, limits::CACHE_DKIM_MIB_DEFAULT)?,
         })
+    }
+
+    /// Of accepted recipients one in so many is recorded.
+    fn checked_log_sample(&self) -> Result<u64, ConfigError> {
+        match self.log_sample {
+            Some(0) => Err(ConfigError::invalid("--log-sample", "0", "must be 1 (every one) or more")),
+            given => Ok(given.unwrap_or(1)),
+        }
     }
 
     /// Whom to become.

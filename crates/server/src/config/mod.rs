@@ -80,6 +80,8 @@ pub struct Config {
     pub dkim_batch: DkimBatchLimits,
     /// Where decision records go.
     pub log: LogTarget,
+    /// Of accepted recipients one in so many is recorded.
+    pub log_sample: u64,
     /// Which code hashes and verifies.
     pub kernels: KernelChoice,
     /// After SIGTERM.

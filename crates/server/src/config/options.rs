@@ -158,6 +158,11 @@ pub struct Options {
     #[arg(long, env = "MX6_LOG", value_name = "FILE")]
     pub log: Option<PathBuf>,
 
+    /// Of accepted recipients to which no rule objects every Nth is recorded; the next record says how many were only counted. Refusals
+    /// always are [default: 1].
+    #[arg(long, env = "MX6_LOG_SAMPLE", value_name = "N")]
+    pub log_sample: Option<u64>,
+
     /// Which code hashes and verifies: `auto` (the fastest that this CPU has), `portable`, or kernels by name,
     /// at most one for each purpose: sha-ni, avx2, avx512 (SHA-256), rsa-avx2, rsa-ifma (RSA-2048) [default: auto].
     #[arg(long, env = "MX6_KERNELS", value_name = "auto|portable|NAMES")]
@@ -228,6 +233,7 @@ impl Options {
             dkim_batch_max: self.dkim_batch_max.or(below.dkim_batch_max),
             dkim_batch_wait_us: self.dkim_batch_wait_us.or(below.dkim_batch_wait_us),
             log: self.log.or(below.log),
+            log_sample: self.log_sample.or(below.log_sample),
             kernels: self.kernels.or(below.kernels),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
             handover: self.handover.or(below.handover),
@@ -247,7 +253,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 39] = [
+pub(super) const KEYS: [&str; 40] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -282,6 +288,7 @@ pub(super) const KEYS: [&str; 39] = [
     "dkim-batch-max",
     "dkim-batch-wait-us",
     "log",
+    "log-sample",
     "kernels",
     "drain-timeout",
     "handover",
