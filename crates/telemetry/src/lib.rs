@@ -17,6 +17,9 @@ macro_rules! say {
 mod counters;
 mod decision;
 mod feed;
+mod gateway;
+mod observer;
+mod ranking;
 mod recorder;
 mod status;
 mod timings;
@@ -26,6 +29,8 @@ pub use decision::{
     Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord,
 };
 pub use feed::{Feed, Heard, Listener};
+pub use gateway::is_private;
+pub use observer::Observer;
 pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};
 pub use status::{
     CacheStatus, DecisionCount, DnsStatus, Finding, GateStatus, LastRefusal, LogStatus, NextHopStatus, Observed,

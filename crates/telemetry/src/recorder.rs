@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use crate::observer::{Lines, Observer};
 use crate::{Counter, Counters, Decision};
 
 /// Where decision records go.
@@ -95,20 +96,22 @@ struct Shared {
 }
 
 impl Recorders {
-    /// Starts the writer for one ring per entry of `counters`.
+    /// Starts the writer for one ring per entry of `counters`; `observer` is handed what it takes out of them.
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn start(log: OpenLog, counters: &[Counters]) -> Result<Recorders, LogError> {
+    pub fn start(log: OpenLog, counters: &[Counters], observer: Option<&Observer>) -> Result<Recorders, LogError> {
         let path = log.path.as_ref().map_or_else(|| "stdout".into(), |at| at.path.clone());
         let shared = Arc::new(Shared { asleep: AtomicBool::new(false), closing: AtomicBool::new(false) });
         let (producers, rings): (Vec<_>, Vec<_>) =
             counters.iter().map(|counters| (rtrb::RingBuffer::new(RING_OCTETS), counters.clone())).map(split).unzip();
         let thread_shared = Arc::clone(&shared);
+        let failed = |source| LogError { path: path.clone(), source };
+        let observer = observer.map(Observer::start).transpose().map_err(failed)?;
         let writer = thread::Builder::new()
             .name("mx6-log".into())
-            .spawn(move || write_records(rings, Log::new(log), &thread_shared))
-            .map_err(|source| LogError { path, source })?;
+            .spawn(move || write_records(rings, Log { observer, ..Log::new(log) }, &thread_shared))
+            .map_err(failed)?;
         let recorders = producers
             .into_iter()
             .map(|(ring, counters)| {
@@ -216,6 +219,7 @@ struct Log {
     at: Option<FileAt>,
     looked_at: Instant,
     lines: Vec<u8>,
+    observer: Option<Lines>,
     /// Lines that could not be written.
     lost_writing: u64,
     /// Lost records, rings included, that a line in the log has told of; the second is the value once what is in `lines` is written.
@@ -235,6 +239,7 @@ impl Log {
             at,
             looked_at,
             lines,
+            observer: None,
             lost_writing: 0,
             reported: (0, 0),
             torn: false,
@@ -257,6 +262,9 @@ impl Log {
             // What is behind the last whole line stays for the next round; of a very long line the rest follows at once.
             let whole = self.lines[start..].iter().rposition(|octet| *octet == b'\n').map_or(chunk.len(), |at| at + 1);
             self.lines.truncate(start + whole);
+            if let Some(observer) = &self.observer {
+                observer.hand(&self.lines[start..]);
+            }
             chunk.commit(whole);
             taken += whole;
             if self.lines.len() >= BUFFER_OCTETS && self.lines.ends_with(b"\n") {
@@ -437,7 +445,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("decisions.log");
         let counters = [Counters::default(), Counters::default()];
-        let mut recorders = Recorders::start(LogTarget::File(path.clone()).open().unwrap(), &counters).unwrap();
+        let mut recorders = Recorders::start(LogTarget::File(path.clone()).open().unwrap(), &counters, None).unwrap();
         let mut first = recorders.take(0).unwrap();
         assert!(recorders.take(0).is_none());
         let mut second = recorders.take(1).unwrap();
