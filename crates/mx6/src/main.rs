@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            mx6_telemetry::say!("{}", failure.error);
+            mx6_telemetry::failure!("{}", failure.error);
             ExitCode::from(failure.code)
         }
     }

@@ -60,11 +60,13 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
+    mx6_telemetry::detail!("shard {}: a connection of {}", shard.index, client.address());
     let Some(_admitted) = admission::admit(&shard, &mut stream, &client).await else { return };
     let mut connection = Connection::new(shard, settings, Channel::plain(stream), client, ends);
-    // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
-    if connection.run(early).await.is_ok() {
-        connection.close().await;
+    // An error here is the peer's: it reset the connection or stopped reading. There is nobody else to tell.
+    match connection.run(early).await {
+        Ok(()) => connection.close().await,
+        Err(error) => mx6_telemetry::detail!("{}: {error}", connection.peer.session_id),
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);

@@ -43,6 +43,7 @@ mod shares;
 #[cfg(test)]
 mod simulation;
 mod sockets;
+mod status;
 mod supervisor;
 mod tls;
 mod transaction;

@@ -38,7 +38,7 @@ enum ReloadError {
 pub(crate) fn first_snapshot(config: Config) -> Snapshot {
     let (certificates_written, tls) = read_certificates(&config);
     let tls = tls.unwrap_or_else(|error| {
-        mx6_telemetry::say!("warning: --tls-cert: {error}; STARTTLS is answered with 454 until that is mended");
+        mx6_telemetry::warning!("--tls-cert: {error}; STARTTLS is answered with 454 until that is mended");
         TlsState::Broken
     });
     Snapshot { config: Arc::new(config), tls, certificates_written }
@@ -58,12 +58,16 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
                 notifier.reloading();
                 match read_again(reload, &now.config) {
                     Ok(snapshot) => {
+                        // Only a level that the file changes: one that was set by hand stays.
+                        if snapshot.config.log_level != now.config.log_level {
+                            mx6_telemetry::set_level(snapshot.config.log_level);
+                        }
                         snapshots.set(Arc::new(snapshot));
                         mx6_telemetry::say!("reload: the new configuration holds");
                         notifier.ready("serving, the new configuration holds");
                     }
                     Err(error) => {
-                        mx6_telemetry::say!("reload: {error}; the old configuration goes on");
+                        mx6_telemetry::failure!("reload: {error}; the old configuration goes on");
                         notifier.ready("serving, the new configuration could not be used");
                     }
                 }
@@ -83,7 +87,7 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
                         } else {
                             "what was read before goes on"
                         };
-                        mx6_telemetry::say!("--tls-cert: {error}; {meanwhile}");
+                        mx6_telemetry::failure!("--tls-cert: {error}; {meanwhile}");
                     }
                     told = Some(error);
                 }

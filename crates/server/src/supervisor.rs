@@ -3,6 +3,8 @@
 //! When the last shard is up the gate before is relieved, the service manager hears READY=1, and the door opens for a successor. Then
 //! WATCHDOG=1 at half the manager's interval, as long as every shard's heart beats; at the end STOPPING=1.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +24,8 @@ pub(crate) struct Supervision {
     pub(crate) predecessor: Option<(Predecessor, Vec<usize>)>,
     pub(crate) door: Option<MessageListener>,
     pub(crate) held: Vec<Held>,
+    /// Set once mail is taken.
+    pub(crate) up: Arc<AtomicBool>,
     pub(crate) stop: StopFlag,
 }
 
@@ -75,12 +79,13 @@ impl Supervision {
             return Err(error);
         }
         drop(self.predecessor);
+        self.up.store(true, Ordering::Relaxed);
         self.notifier.ready(&format!("{} shards take mail", self.shards));
         if let Some(door) = self.door {
             let (held, stop) = (self.held, self.stop.clone());
             let body = move || handover::wait_for_successor(&door, &held, &stop);
             if let Err(error) = std::thread::Builder::new().name("mx6-handover".into()).spawn(body) {
-                mx6_telemetry::say!("--handover: no thread waits for a successor: {error}");
+                mx6_telemetry::warning!("--handover: no thread waits for a successor: {error}");
             }
         }
         watch(&self.notifier, &self.heartbeats, &self.stop);
@@ -101,7 +106,9 @@ fn watch(notifier: &Notifier, heartbeats: &Heartbeats, stop: &StopFlag) {
         let stuck = heartbeats.stuck(mx6_runtime::now_ms(), (interval / 2).max(HEART_RATE_MIN));
         match stuck {
             None => notifier.alive(),
-            Some(shard) if stuck != was_stuck => mx6_telemetry::say!("shard {shard} is stuck, the watchdog is not fed"),
+            Some(shard) if stuck != was_stuck => {
+                mx6_telemetry::failure!("shard {shard} is stuck, the watchdog is not fed")
+            }
             Some(_) => {}
         }
         was_stuck = stuck;
@@ -109,4 +116,4 @@ fn watch(notifier: &Notifier, heartbeats: &Heartbeats, stop: &StopFlag) {
 }
 
 /// A heart that beats at all beats within this.
-const HEART_RATE_MIN: Duration = Duration::from_secs(2);
+pub(crate) const HEART_RATE_MIN: Duration = Duration::from_secs(2);

@@ -323,7 +323,7 @@ impl Transaction {
         // Nothing races this: neither the client's leaving nor a signal cuts a delivery short. A panic in it must not lose the record.
         let delivery = AssertUnwindSafe(self.delivery.deliver(&message, deadline)).catch_unwind();
         delivery.await.unwrap_or_else(|_| {
-            mx6_telemetry::say!("{}: delivery panicked, the outcome is unknown", peer.session_id);
+            mx6_telemetry::failure!("{}: delivery panicked, the outcome is unknown", peer.session_id);
             Outcome::Unknown(LOCAL_ERROR)
         })
     }

@@ -5,19 +5,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-/// One line on standard error, with our name in front. Standard error may be a pipe that nobody reads any more: that must never hurt.
-#[macro_export]
-macro_rules! say {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "mx6: {}", format_args!($($argument)*));
-    }};
-}
-
 mod counters;
 mod decision;
 mod feed;
 mod gateway;
+#[macro_use]
+mod messages;
 mod observer;
 mod ranking;
 mod recorder;
@@ -30,6 +23,7 @@ pub use decision::{
 };
 pub use feed::{Feed, Heard, Listener};
 pub use gateway::is_private;
+pub use messages::{Level, is_told, level, set_level, tell};
 pub use observer::Observer;
 pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};
 pub use status::{

@@ -328,7 +328,9 @@ impl Log {
                 self.sink = Box::new(file);
                 self.torn = false;
             }
-            Err(error) if !self.failing => say!("{} cannot be opened again after rotation: {error}", at.path.display()),
+            Err(error) if !self.failing => {
+                failure!("{} cannot be opened again after rotation: {error}", at.path.display())
+            }
             Err(_) => {}
         }
     }
@@ -350,7 +352,7 @@ impl Log {
         }
         self.reported.1 = self.reported.0;
         if !std::mem::replace(&mut self.failing, true) {
-            say!("the decision log cannot be written: {error}; records are being lost");
+            failure!("the decision log cannot be written: {error}; records are being lost");
         }
         self.first_error.get_or_insert(error);
     }

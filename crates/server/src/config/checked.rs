@@ -10,7 +10,7 @@ use mx6_dns::DnsConfig;
 use mx6_policy::limits::LimitRules;
 use mx6_policy::{Connector, Directory, Gate, Mode, PtrMode, a_labels, canonical_network};
 use mx6_runtime::Cores;
-use mx6_telemetry::LogTarget;
+use mx6_telemetry::{Level, LogTarget};
 
 use super::{CacheOctets, Config, ConfigError, EarlyTalker, NameSource, Options, file, options};
 use crate::dkim_batch::DkimBatchLimits;
@@ -63,6 +63,8 @@ impl Options {
         self.kernel_choice()?;
         self.cache_octets()?;
         self.checked_log_sample()?;
+        self.checked_log_level()?;
+        self.checked_admin()?;
         self.run_as()?;
         self.is_sandboxed()?;
         self.dkim_batch().map(|_| ())
@@ -119,6 +121,8 @@ impl Options {
             dkim_batch: self.dkim_batch()?,
             log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
             log_sample: self.checked_log_sample()?,
+            log_level: self.checked_log_level()?,
+            admin: self.checked_admin()?,
             kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
             handover: self.handover.clone(),
@@ -318,6 +322,22 @@ impl Options {
             Some(0) => Err(ConfigError::invalid("--log-sample", "0", "must be 1 (every one) or more")),
             given => Ok(given.unwrap_or(1)),
         }
+    }
+
+    /// Which messages are told.
+    fn checked_log_level(&self) -> Result<Level, ConfigError> {
+        let Some(text) = self.log_level.as_deref() else { return Ok(Level::default()) };
+        let found = Level::ALL.into_iter().find(|level| level.word() == text);
+        found.ok_or_else(|| ConfigError::invalid("--log-level", text, "is not one of error, warning, info, debug"))
+    }
+
+    /// Where the admin endpoint listens.
+    fn checked_admin(&self) -> Result<Vec<mx6_admin::Address>, ConfigError> {
+        let parse = |text: &String| {
+            text.parse()
+                .map_err(|error: mx6_admin::AddressError| ConfigError::invalid("--admin", text, error.to_string()))
+        };
+        self.admin.iter().map(parse).collect()
     }
 
     /// Whom to become.

@@ -16,7 +16,7 @@ use mx6_message_auth::MessageAuthCacheSizes;
 use mx6_policy::limits::{LimitError, LimitRules};
 use mx6_policy::{Connector, ConnectorError, DirectoryError, Gate};
 use mx6_runtime::{Cores, CoresError};
-use mx6_telemetry::LogTarget;
+use mx6_telemetry::{Level, LogTarget};
 
 pub use file::FileError;
 pub use options::Options;
@@ -82,6 +82,10 @@ pub struct Config {
     pub log: LogTarget,
     /// Of accepted recipients one in so many is recorded.
     pub log_sample: u64,
+    /// Which messages are told on standard error.
+    pub log_level: Level,
+    /// Where the admin endpoint listens.
+    pub admin: Vec<mx6_admin::Address>,
     /// Which code hashes and verifies.
     pub kernels: KernelChoice,
     /// After SIGTERM.
@@ -160,6 +164,7 @@ impl Config {
             cache_octets: "--cache-ptr, --cache-spf or --cache-dkim",
             dkim_batch: "--dkim-batch-max or --dkim-batch-wait-us",
             log: "--log",
+            admin: "--admin",
             kernels: "--kernels",
             handover: "--handover",
             user: "--user",

@@ -163,6 +163,15 @@ pub struct Options {
     #[arg(long, env = "MX6_LOG_SAMPLE", value_name = "N")]
     pub log_sample: Option<u64>,
 
+    /// Which messages are told on standard error: error, warning, info, or debug (every session) [default: info].
+    #[arg(long, env = "MX6_LOG_LEVEL", value_name = "error|warning|info|debug")]
+    pub log_level: Option<String>,
+
+    /// Where the admin endpoint listens (status page, metrics, probes): 127.0.0.1:9125, or unix:/run/mx6/admin.sock; repeatable. Whoever
+    /// reaches it sees all decisions [default: none].
+    #[arg(long, env = "MX6_ADMIN", value_name = "ADDR:PORT|unix:PATH", value_delimiter = ',')]
+    pub admin: Vec<String>,
+
     /// Which code hashes and verifies: `auto` (the fastest that this CPU has), `portable`, or kernels by name,
     /// at most one for each purpose: sha-ni, avx2, avx512 (SHA-256), rsa-avx2, rsa-ifma (RSA-2048) [default: auto].
     #[arg(long, env = "MX6_KERNELS", value_name = "auto|portable|NAMES")]
@@ -234,6 +243,8 @@ impl Options {
             dkim_batch_wait_us: self.dkim_batch_wait_us.or(below.dkim_batch_wait_us),
             log: self.log.or(below.log),
             log_sample: self.log_sample.or(below.log_sample),
+            log_level: self.log_level.or(below.log_level),
+            admin: list(self.admin, below.admin),
             kernels: self.kernels.or(below.kernels),
             drain_timeout: self.drain_timeout.or(below.drain_timeout),
             handover: self.handover.or(below.handover),
@@ -253,7 +264,7 @@ pub(super) fn names_of_environment() -> Options {
 }
 
 /// Every key of the file, for the message about an unknown one.
-pub(super) const KEYS: [&str; 40] = [
+pub(super) const KEYS: [&str; 42] = [
     "hostname",
     "listen",
     "proxy-listen",
@@ -289,6 +300,8 @@ pub(super) const KEYS: [&str; 40] = [
     "dkim-batch-wait-us",
     "log",
     "log-sample",
+    "log-level",
+    "admin",
     "kernels",
     "drain-timeout",
     "handover",
