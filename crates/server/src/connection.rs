@@ -61,6 +61,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
         },
     };
     mx6_telemetry::detail!("shard {}: a connection of {}", shard.index, client.address());
+    count_address(&shard, &client, ends.as_ref().map(|ends| ends.source.ip()));
     let Some(_admitted) = admission::admit(&shard, &mut stream, &client).await else { return };
     let mut connection = Connection::new(shard, settings, Channel::plain(stream), client, ends);
     // An error here is the peer's: it reset the connection or stopped reading. There is nobody else to tell.
@@ -70,6 +71,20 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);
+    }
+}
+
+/// Counts what kind of address an anonymous client has; `given` is as the socket or the PROXY header gave it.
+fn count_address(shard: &Shard, client: &Client, given: Option<IpAddr>) {
+    // A proxy that speaks for itself is no client.
+    let Some(given) = given.filter(|_| !client.is_connector()) else { return };
+    shard.counters.add_one(match (given, client.address()) {
+        (IpAddr::V4(_), _) => Counter::Ipv4Clients,
+        (IpAddr::V6(_), IpAddr::V4(_)) => Counter::MappedClients,
+        (IpAddr::V6(_), IpAddr::V6(_)) => Counter::Ipv6Clients,
+    });
+    if mx6_telemetry::is_private(client.address()) {
+        shard.counters.add_one(Counter::PrivateClients);
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use mx6_runtime::{Latest, StopFlag};
+use mx6_telemetry::Reopen;
 
 use crate::check::{CheckError, check_folders};
 use crate::config::{Config, ConfigError};
@@ -23,6 +24,13 @@ pub struct Reload {
     pub requests: Receiver<()>,
     /// Reads and checks all layers.
     pub read: Box<dyn Fn() -> Result<Config, ConfigError> + Send>,
+}
+
+/// Whom a reload concerns, besides the shards.
+pub(crate) struct Concerned {
+    pub(crate) snapshots: Latest<Snapshot>,
+    pub(crate) notifier: Notifier,
+    pub(crate) log: Reopen,
 }
 
 /// Why a reload was not taken over.
@@ -45,7 +53,8 @@ pub(crate) fn first_snapshot(config: Config) -> Snapshot {
 }
 
 /// Serves requests until the gate stops.
-pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, notifier: &Notifier, stop: &StopFlag) {
+pub(crate) fn serve_requests(reload: &Reload, concerned: &Concerned, stop: &StopFlag) {
+    let Concerned { snapshots, notifier, log } = concerned;
     let mut told = None;
     loop {
         let asked = reload.requests.recv_timeout(limits::CERTIFICATE_POLL);
@@ -55,6 +64,8 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
         let now = snapshots.get();
         match asked {
             Ok(()) => {
+                // Who sends SIGHUP may have rotated the log.
+                log.ask();
                 notifier.reloading();
                 match read_again(reload, &now.config) {
                     Ok(snapshot) => {

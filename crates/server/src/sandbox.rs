@@ -91,7 +91,7 @@ fn readable(config: &Config, also_read: &[PathBuf]) -> Vec<PathBuf> {
 fn writable(config: &Config) -> Vec<PathBuf> {
     let log = match &config.log {
         LogTarget::File(path) => Some(folder_of(path)),
-        LogTarget::Stdout => None,
+        LogTarget::Stdout | LogTarget::Journal => None,
     };
     let maildir = match &config.target {
         Target::Maildir(path) => Some(path.clone()),

@@ -24,12 +24,12 @@ use crate::heartbeat::Heartbeats;
 use crate::load;
 use crate::notify::Notifier;
 use crate::privileges::{PrivilegeError, forbid_new_privileges};
-use crate::reload::{self, Reload};
+use crate::reload::{self, Concerned, Reload};
 use crate::sandbox::{self, SandboxError};
 use crate::settings::Snapshot;
 use crate::shard::{Shard, ShardParts};
 use crate::sockets::{self, Sockets};
-use crate::status::{Board, Overview};
+use crate::status::{Board, Overview, addresses};
 use crate::supervisor::{Supervision, Supervisor};
 use crate::{Config, NameSource};
 
@@ -221,7 +221,9 @@ impl Prepared {
         // The key of the hash is drawn here, for this process alone.
         let limit_table = Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new()));
         let snapshots = Latest::new(Arc::new(snapshot));
-        start_reloading(reload, snapshots.clone(), notifier.clone(), stop.clone())?;
+        let (snapshots_of_reload, log) = (snapshots.clone(), recorders.reopen());
+        let concerned = Concerned { snapshots: snapshots_of_reload, notifier: notifier.clone(), log };
+        start_reloading(reload, concerned, stop.clone())?;
         let process_id = unix_ms();
         let heartbeats = Heartbeats::new(shards, mx6_runtime::now_ms());
         let (board, up) = (Board::new(shards), Arc::default());
@@ -247,6 +249,7 @@ impl Prepared {
             predecessor: sockets.predecessor,
             door: sockets.door,
             held: sockets.held,
+            addresses: addresses::Watch::new(total.clone()),
             up,
             stop: stop.clone(),
         };
@@ -332,14 +335,9 @@ fn start_admin(bound: Vec<mx6_admin::Bound>, overview: Overview) -> Result<mx6_a
     Ok(admin)
 }
 
-fn start_reloading(
-    reload: Reload,
-    snapshots: Latest<Snapshot>,
-    notifier: Notifier,
-    stop: StopFlag,
-) -> Result<(), ServeError> {
+fn start_reloading(reload: Reload, concerned: Concerned, stop: StopFlag) -> Result<(), ServeError> {
     let thread = std::thread::Builder::new().name("mx6-reload".into());
-    let started = thread.spawn(move || reload::serve_requests(&reload, &snapshots, &notifier, &stop));
+    let started = thread.spawn(move || reload::serve_requests(&reload, &concerned, &stop));
     started.map(drop).map_err(ServeError::Thread)
 }
 

@@ -15,6 +15,7 @@ use crate::handover::{self, HandoverError, Predecessor};
 use crate::heartbeat::Heartbeats;
 use crate::notify::Notifier;
 use crate::sockets::Held;
+use crate::status::addresses;
 
 /// What the thread needs.
 pub(crate) struct Supervision {
@@ -24,6 +25,7 @@ pub(crate) struct Supervision {
     pub(crate) predecessor: Option<(Predecessor, Vec<usize>)>,
     pub(crate) door: Option<MessageListener>,
     pub(crate) held: Vec<Held>,
+    pub(crate) addresses: addresses::Watch,
     /// Set once mail is taken.
     pub(crate) up: Arc<AtomicBool>,
     pub(crate) stop: StopFlag,
@@ -88,21 +90,21 @@ impl Supervision {
                 mx6_telemetry::warning!("--handover: no thread waits for a successor: {error}");
             }
         }
-        watch(&self.notifier, &self.heartbeats, &self.stop);
+        watch(&self.notifier, &self.heartbeats, &self.stop, self.addresses);
         self.notifier.stopping("transactions are finished, no new ones are begun");
         Ok(())
     }
 }
 
-/// Pings the service manager until the gate is to stop.
-fn watch(notifier: &Notifier, heartbeats: &Heartbeats, stop: &StopFlag) {
-    let Some(interval) = notifier.watchdog() else {
-        while !stop.wait(Duration::MAX) {}
-        return;
-    };
+/// Pings the service manager, and looks at what an operator should know, until the gate is to stop.
+fn watch(notifier: &Notifier, heartbeats: &Heartbeats, stop: &StopFlag, mut addresses: addresses::Watch) {
+    let watchdog = notifier.watchdog();
     // Looked at so often that one look that finds a shard late does not make the next ping come too late.
+    let pause = watchdog.map_or(LOOK_PERIOD, |interval| LOOK_PERIOD.min(interval / 4));
     let mut was_stuck = None;
-    while !stop.wait(interval / 4) {
+    while !stop.wait(pause) {
+        addresses.look();
+        let Some(interval) = watchdog else { continue };
         let stuck = heartbeats.stuck(mx6_runtime::now_ms(), (interval / 2).max(HEART_RATE_MIN));
         match stuck {
             None => notifier.alive(),
@@ -115,5 +117,6 @@ fn watch(notifier: &Notifier, heartbeats: &Heartbeats, stop: &StopFlag) {
     }
 }
 
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
 /// A heart that beats at all beats within this.
 pub(crate) const HEART_RATE_MIN: Duration = Duration::from_secs(2);

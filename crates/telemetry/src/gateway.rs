@@ -131,7 +131,7 @@ mod tests {
         let docker = |number: u64| ("172.17.0.1".to_owned(), format!("mail{number}.example"));
         assert_eq!(found((0..1000).map(docker)), ["one-gateway", "private-addresses"]);
         assert_eq!(found((0..100).map(docker)), nothing, "too few");
-        let some = |number: u64| if number % 9 == 0 { docker(number) } else { many(number) };
+        let some = |number: u64| if number.is_multiple_of(9) { docker(number) } else { many(number) };
         assert_eq!(found((0..1000).map(some)), ["private-addresses"]);
         // What was so before is forgotten.
         assert_eq!(found((0..10_000).map(docker).chain((0..10_000).map(many))), nothing);

@@ -9,7 +9,9 @@ mod counters;
 mod decision;
 mod feed;
 mod gateway;
-#[macro_use]
+mod journal;
+mod log;
+
 mod messages;
 mod observer;
 mod ranking;
@@ -23,9 +25,10 @@ pub use decision::{
 };
 pub use feed::{Feed, Heard, Listener};
 pub use gateway::is_private;
+pub use log::{LogError, LogTarget, OpenLog};
 pub use messages::{Level, is_told, level, set_level, tell};
 pub use observer::Observer;
-pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};
+pub use recorder::{Recorder, Recorders, Reopen};
 pub use status::{
     CacheStatus, DecisionCount, DnsStatus, Finding, GateStatus, LastRefusal, LogStatus, NextHopStatus, Observed,
     Ranked, Readiness, RuleCount, ShardStatus, Status, TimingStatus, WouldRefuse,

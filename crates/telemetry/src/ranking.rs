@@ -55,14 +55,14 @@ impl Ranking {
     pub(crate) fn top(&self, most: usize, by: impl Fn(&Counts) -> u64) -> Vec<Ranked> {
         let mut all: Vec<_> = self.counts.iter().filter(|(_, counts)| by(counts) > 0).collect();
         all.sort_by(|(a_name, a), (b_name, b)| by(b).cmp(&by(a)).then_with(|| a_name.cmp(b_name)));
-        let ranked = |(name, counts): (&Box<str>, &Counts)| Ranked {
-            name: name.to_string(),
+        let ranked = |(name, counts): (&str, &Counts)| Ranked {
+            name: name.to_owned(),
             accepted: counts.accepted,
             refused: counts.refused,
             would_refuse: counts.would_refuse,
             error: counts.error,
         };
-        all.into_iter().take(most).map(ranked).collect()
+        all.into_iter().take(most).map(|(name, counts)| ranked((name, counts))).collect()
     }
 }
 

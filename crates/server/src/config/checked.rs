@@ -119,7 +119,7 @@ impl Options {
             spill_dir: self.spill_dir.clone().unwrap_or_else(std::env::temp_dir),
             cache_octets: self.cache_octets()?,
             dkim_batch: self.dkim_batch()?,
-            log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
+            log: self.log_target(),
             log_sample: self.checked_log_sample()?,
             log_level: self.checked_log_level()?,
             admin: self.checked_admin()?,
@@ -338,6 +338,15 @@ impl Options {
                 .map_err(|error: mx6_admin::AddressError| ConfigError::invalid("--admin", text, error.to_string()))
         };
         self.admin.iter().map(parse).collect()
+    }
+
+    /// Where decision records go.
+    fn log_target(&self) -> LogTarget {
+        match &self.log {
+            None => LogTarget::Stdout,
+            Some(word) if word.as_os_str() == "journald" => LogTarget::Journal,
+            Some(path) => LogTarget::File(path.clone()),
+        }
     }
 
     /// Whom to become.

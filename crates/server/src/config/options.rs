@@ -53,7 +53,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub zone: Option<PathBuf>,
 
-    /// A domain served here and what it chose: accept, reject or monitor; `*.` in front stands for all names below; repeatable.
+    /// A domain served here and what it chose: accept, reject, monitor, or monitor:N% (for so many of a hundred sources, enforced for the
+    /// others); `*.` in front stands for all names below; repeatable.
     #[arg(long, env = "MX6_DOMAIN", value_name = "DOMAIN=MODE", value_delimiter = ',')]
     #[serde(deserialize_with = "super::file::domain_table")]
     pub domain: Vec<String>,
@@ -154,7 +155,7 @@ pub struct Options {
     #[arg(long, env = "MX6_DKIM_BATCH_WAIT_US", value_name = "US")]
     pub dkim_batch_wait_us: Option<u64>,
 
-    /// File that decision records are appended to [default: standard output].
+    /// Where decision records go: a file that they are appended to, or `journald` [default: standard output].
     #[arg(long, env = "MX6_LOG", value_name = "FILE")]
     pub log: Option<PathBuf>,
 

@@ -1,6 +1,7 @@
 //! What an operator may know of a running gate, put together when somebody asks: from counters that shards write for themselves, from the caches, and from
 //! what the kernel says of the shards' threads. No shard is asked and none waits.
 
+pub(crate) mod addresses;
 mod board;
 mod threads;
 
@@ -64,6 +65,12 @@ impl Overview {
             log: self.log(),
             ..Status::default()
         };
+        for finding in addresses::findings(&self.total) {
+            let findings = &mut status.observed.findings;
+            if findings.iter().all(|known| known.name != finding.name) {
+                findings.push(finding);
+            }
+        }
         let counters = Counter::ALL.iter().map(|counter| (counter.name(), self.total.value(*counter)));
         status.counters = counters.chain(self.board.counters()).map(|(name, value)| (name.to_owned(), value)).collect();
         status
