@@ -20,3 +20,30 @@ pub(crate) const EX_DATAERR: u8 = 65;
 pub(crate) const EX_OSERR: u8 = 71;
 /// Something was found in an unconfigured or misconfigured state.
 pub(crate) const EX_CONFIG: u8 = 78;
+/// A file cannot be created.
+pub(crate) const EX_CANTCREAT: u8 = 73;
+/// A file cannot be written.
+pub(crate) const EX_IOERR: u8 = 74;
+
+/// Every exit code, for the manual.
+pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "Ended as told; of check-config: usable, perhaps with warnings."),
+    (2, "The command line is wrong."),
+    (65, "The message of explain cannot be read or used."),
+    (
+        69,
+        "An address cannot be bound; of check-config: a resolver or a next hop does not answer, the configuration itself is right.",
+    ),
+    (70, "A shard died."),
+    (71, "io_uring, a thread or the sandbox is refused; of check-config: the machine lacks something."),
+    (73, "Log, Maildir, the handover socket or a page of the manual cannot be created, or a folder is missing."),
+    (74, "Standard output cannot be written."),
+    (75, "The running gate did not hand over; it goes on."),
+    (
+        77,
+        "Locked memory is limited too low, privileges cannot be given up, or a stranger answers at the handover socket.",
+    ),
+    (78, "The configuration is wrong."),
+    (130, "A second SIGINT."),
+    (143, "A second SIGTERM."),
+];

@@ -3,10 +3,11 @@
 
 mod commands;
 mod failure;
+mod version;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::Command;
 
@@ -23,7 +24,13 @@ struct CommandLine {
 }
 
 fn main() -> ExitCode {
-    match CommandLine::parse().command.run() {
+    let mut command = CommandLine::command();
+    // To know what this machine can do takes trying, which a gate does when it starts.
+    if std::env::args_os().any(|word| word == "--version") {
+        command = command.long_version(version::long());
+    }
+    let read = CommandLine::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    match read.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(error) = &failure.error {

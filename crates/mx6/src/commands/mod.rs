@@ -1,13 +1,18 @@
 //! What `mx6` can be told to do: one file a command, each with its arguments and `run`.
 
 mod check_config;
+mod completions;
+mod config;
 mod explain;
+mod man;
+mod options_reference;
 mod serve;
 mod tune;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use mx6_server::config::Layers;
 use mx6_server::{ConfigError, Options};
 
 use crate::failure::Failure;
@@ -18,7 +23,11 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     Explain(explain::Explain),
     CheckConfig(check_config::CheckConfig),
+    Config(config::Config),
     Tune(tune::Tune),
+    Man(man::Man),
+    Completions(completions::Completions),
+    OptionsReference(options_reference::OptionsReference),
 }
 
 impl Command {
@@ -28,7 +37,11 @@ impl Command {
             Command::Serve(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::CheckConfig(command) => command.run(),
+            Command::Config(command) => command.run(),
             Command::Tune(command) => command.run(),
+            Command::Man(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::OptionsReference(command) => command.run(),
         }
     }
 }
@@ -46,6 +59,11 @@ pub(crate) struct Configuration {
 impl Configuration {
     /// The options, over those of the file.
     pub(crate) fn options(self) -> Result<Options, ConfigError> {
-        self.options.over_file(self.config.as_deref())
+        self.layers().into_options()
+    }
+
+    /// The options with where they come from and what is wrong with them.
+    pub(crate) fn layers(self) -> Layers {
+        Layers::read(*self.options, self.config.as_deref())
     }
 }
