@@ -11,7 +11,7 @@ mod alarm;
 mod breaker;
 mod buffers;
 mod check;
-mod config;
+pub mod config;
 mod connection;
 mod dkim_batch;
 mod evaluation;

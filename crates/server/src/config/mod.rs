@@ -1,8 +1,13 @@
 //! Configuration: raw options become checked values once, at the start; nothing is checked again later.
 
 mod checked;
+mod command_line;
 mod file;
+mod layers;
 mod options;
+mod reference;
+mod registry;
+mod show;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +24,11 @@ use mx6_runtime::{Cores, CoresError};
 use mx6_telemetry::{Level, LogTarget};
 
 pub use file::FileError;
-pub use options::Options;
+pub use layers::{Layers, Origin};
+pub use options::{Options, REGISTRY, entry};
+pub use reference::{reference, schema};
+pub use registry::{Default, Entry, Group, Shape, Unit};
+pub use show::{Selection, to_json, to_toml};
 
 use crate::dkim_batch::DkimBatchLimits;
 use crate::privileges::RunAs;
@@ -130,25 +139,10 @@ impl CacheOctets {
     }
 }
 
-impl Config {
-    /// Every file of certificates, keys and authorities.
-    pub(crate) fn certificate_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let own = self.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
-        own.chain(self.certificate_connectors.iter().filter_map(CertificateConnector::authorities))
-    }
-
-    /// Takes from `running` what cannot change while the gate runs; names the options that would have.
-    pub(crate) fn keep_what_is_fixed(&mut self, running: &Config) -> Vec<&'static str> {
-        let mut kept = Vec::new();
-        macro_rules! keep {
-            ($($field:ident: $option:literal),* $(,)?) => {$(
-                if self.$field != running.$field {
-                    self.$field = running.$field.clone();
-                    kept.push($option);
-                }
-            )*};
-        }
-        keep! {
+/// The fields that a reload leaves as they are, and the options they come from: the entries that are `fixed()`, as a test sees to.
+macro_rules! fixed_fields {
+    ($then:ident) => {
+        $then! {
             hostname: "--hostname",
             listen: "--listen",
             proxy_listen: "--proxy-listen",
@@ -170,6 +164,28 @@ impl Config {
             user: "--user",
             sandbox: "--sandbox",
         }
+    };
+}
+
+impl Config {
+    /// Every file of certificates, keys and authorities.
+    pub(crate) fn certificate_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
+        own.chain(self.certificate_connectors.iter().filter_map(CertificateConnector::authorities))
+    }
+
+    /// Takes from `running` what cannot change while the gate runs; names the options that would have.
+    pub(crate) fn keep_what_is_fixed(&mut self, running: &Config) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        macro_rules! keep {
+            ($($field:ident: $options:literal),* $(,)?) => {$(
+                if self.$field != running.$field {
+                    self.$field = running.$field.clone();
+                    kept.push($options);
+                }
+            )*};
+        }
+        fixed_fields!(keep);
         kept
     }
 }
@@ -219,6 +235,24 @@ pub enum ConfigError {
         value: String,
         /// What would be right.
         reason: String,
+    },
+    /// Given, but not even of the right kind.
+    #[error("--{key}: {reason}")]
+    Unreadable {
+        /// The option.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A variable of the environment.
+    #[error("environment {variable}: {source}")]
+    Environment {
+        /// Its name.
+        variable: String,
+        /// What is wrong with its value.
+        source: Box<ConfigError>,
     },
     /// A domain entry.
     #[error("--domain: {0}")]
