@@ -1,5 +1,5 @@
 //! Serves the tests' sample gate, for whoever works on the page: `cargo run -p mx6-admin --example lively -- 127.0.0.1:9125 4`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;

@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mx6_admin::Gate;
 use mx6_telemetry::{
     CacheStatus, Counter, Counters, DecisionCount, DnsStatus, Feed, Finding, GateStatus, LastRefusal, LogStatus,
-    NextHopStatus, Observed, Ranked, Readiness, RuleCount, ShardStatus, Status, Timing, TimingStatus, Total, WouldRefuse,
+    NextHopStatus, Observed, Ranked, Readiness, RuleCount, ShardStatus, Status, Timing, TimingStatus, Total,
+    WouldRefuse,
 };
 use serde_json::{Value, json};
 
@@ -57,7 +58,10 @@ impl Sample {
         for (at, timing) in Timing::ALL.into_iter().enumerate() {
             for step in 0..400_u64 {
                 let spread = (round * 7919 + step * 104_729 + at as u64 * 31) % 1000;
-                self.timed.time(timing, BASE_US[at] * (200 + spread * spread / 300 + spread * spread * spread / 400_000) / 1000);
+                self.timed.time(
+                    timing,
+                    BASE_US[at] * (200 + spread * spread / 300 + spread * spread * spread / 400_000) / 1000,
+                );
             }
         }
         for step in 0..3 {
@@ -67,7 +71,11 @@ impl Sample {
 
     fn decide(&self, number: u64) {
         let (stage, rule, verdict, share) = RULES[(number % RULES.len() as u64) as usize];
-        let reply = if verdict == "accept" { "250 2.0.0 Ok".to_owned() } else { format!("450 4.7.25 Service unavailable, rule {rule} ({share}).") };
+        let reply = if verdict == "accept" {
+            "250 2.0.0 Ok".to_owned()
+        } else {
+            format!("450 4.7.25 Service unavailable, rule {rule} ({share}).")
+        };
         let hostile = number % 7 == 3;
         let record = json!({
             "time": rfc3339(unix_ms()), "session": format!("s{number:08x}"), "shard": number as usize % self.shards,
@@ -134,7 +142,11 @@ impl Gate for Sample {
             },
             shards: (0..self.shards).map(|shard| self.shard(shard, round)).collect(),
             decisions: decisions.collect(),
-            would_refuse: if round > 0 { vec![RuleCount { rule: "unauthenticated".into(), count: round * 3 }] } else { vec![] },
+            would_refuse: if round > 0 {
+                vec![RuleCount { rule: "unauthenticated".into(), count: round * 3 }]
+            } else {
+                vec![]
+            },
             counters: counters(round),
             timings: timings(&self.timed),
             dns: dns(round),
@@ -225,7 +237,14 @@ fn caches(round: u64) -> Vec<CacheStatus> {
 }
 
 fn next_hops(round: u64) -> Vec<NextHopStatus> {
-    let hop = |name: &str, healthy, open, idle, back_off_ms| NextHopStatus { name: name.into(), shards: 4, shards_healthy: healthy, open, idle, back_off_ms };
+    let hop = |name: &str, healthy, open, idle, back_off_ms| NextHopStatus {
+        name: name.into(),
+        shards: 4,
+        shards_healthy: healthy,
+        open,
+        idle,
+        back_off_ms,
+    };
     let busy = round.min(1);
     vec![
         hop("smtp://filter1.example:25", 4, 31 * busy, 12 * busy, 0),
@@ -240,9 +259,16 @@ fn observed(round: u64, changing: &Changing) -> Observed {
     let names = [HOSTILE, "2001:db8:7::/64", "2001:db8:25:a::/64", "192.0.2.77", "2001:db8:f00d::/64"];
     let ranked = |at: usize, name: &str| {
         let share = 9 - at as u64;
-        Ranked { name: name.into(), accepted: round * share, refused: round * (at as u64 + 1), would_refuse: at as u64, error: at as u64 }
+        Ranked {
+            name: name.into(),
+            accepted: round * share,
+            refused: round * (at as u64 + 1),
+            would_refuse: at as u64,
+            error: at as u64,
+        }
     };
-    let domains = [HOSTILE, "open.example", "v4only.example", "a-rather-long-domain-name-of-somebody.department.example"];
+    let domains =
+        [HOSTILE, "open.example", "v4only.example", "a-rather-long-domain-name-of-somebody.department.example"];
     let last = |(stage, rule, verdict, _): &(&str, &str, &str, u64)| LastRefusal {
         stage: (*stage).into(),
         rule: (*rule).into(),
