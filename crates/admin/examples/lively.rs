@@ -1,6 +1,7 @@
 //! Serves the tests' sample gate, for whoever works on the page: `cargo run -p mx6-admin --example lively -- 127.0.0.1:9125 4`.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
