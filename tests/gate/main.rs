@@ -29,6 +29,7 @@ mod loadgen;
 mod maildir;
 mod message_auth;
 mod modes;
+mod monitoring;
 mod next_hop;
 mod next_hop_client;
 mod preflight;

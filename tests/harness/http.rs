@@ -49,10 +49,24 @@ pub fn request(address: &str, octets: &str) -> Answer {
             break;
         }
     }
-    assert!(!chunked, "a whole answer has a length");
-    let mut body = String::new();
-    reader.read_to_string(&mut body).unwrap();
-    Answer { status, body }
+    let mut octets = Vec::new();
+    reader.read_to_end(&mut octets).unwrap();
+    let octets = if chunked { joined(&octets) } else { octets };
+    Answer { status, body: String::from_utf8(octets).unwrap() }
+}
+
+/// A body that came in chunks (RFC 9112 §7.1).
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = chunks.windows(2).position(|octets| octets == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&chunks[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return body;
+        }
+        body.extend_from_slice(&chunks[end + 2..end + 2 + size]);
+        chunks = &chunks[end + 4 + size..];
+    }
 }
 
 trait Stream: Read + Write {}

@@ -103,6 +103,23 @@ pub(super) static FAMILIES: &[Family] = &[
     family!(Gauge "mx6_next_hop_connections", None, ["next_hop", "state"], connections, "Connections to the next hop, in use or idle in a pool", ""),
     family!(Gauge "mx6_next_hop_back_off", SECONDS, ["next_hop"], |status| by_next_hop(status, |hop| seconds_of_ms(hop.back_off_ms)),
         "The longest time for which other next hops are tried first", "Above 0 for minutes: the next hop is down"),
+    family!(Counter "mx6_next_hop_opened", None, [], |status| counted(status, "next_hop_opened"),
+        "Connections to next hops over which EHLO was said", ""),
+    family!(Counter "mx6_next_hop_reused", None, [], |status| counted(status, "next_hop_reused"), "Times an idle connection was taken", ""),
+    family!(Counter "mx6_next_hop_found_dead", None, [], |status| counted(status, "next_hop_found_dead"),
+        "Idle connections that turned out to be dead", "When it is near mx6_next_hop_reused: next hops close idle connections sooner than we"),
+    family!(Counter "mx6_next_hop_failed", None, [], |status| counted(status, "next_hop_failed"),
+        "Attempts to connect that failed, a refusing greeting or EHLO included", "When it grows: mx6_next_hop_healthy_shards says which next hop"),
+    family!(Counter "mx6_next_hop_replays", None, [], |status| counted(status, "next_hop_replays"),
+        "Times that MAIL and RCPT were said again on another connection", ""),
+    family!(Counter "mx6_next_hop_unknown", None, [], |status| counted(status, "next_hop_unknown"),
+        "Messages whose outcome is unknown: the client is told 451 and may deliver a second copy", "When it grows: next hops lose connections after the final dot"),
+    family!(Counter "mx6_lmtp_mixed_outcomes", None, [], |status| counted(status, "lmtp_mixed_outcomes"),
+        "Messages that some recipients got over LMTP and others did not", ""),
+    family!(Counter "mx6_lmtp_skipped", None, [], |status| counted(status, "lmtp_skipped"),
+        "Recipients that had got the message with an earlier try over LMTP", ""),
+    family!(Counter "mx6_maildir_groups", None, [], |status| counted(status, "maildir_groups"), "Times a Maildir's new/ was fsynced", ""),
+    family!(Counter "mx6_maildir_members", None, [], |status| counted(status, "maildir_members"), "Messages that those fsyncs made durable", ""),
     family!(Counter "mx6_observed_records", None, [], |status| one(status.observed.records), "Decision records that the rankings have seen", ""),
     family!(Counter "mx6_observed_unseen", None, [], |status| one(status.observed.unseen), "Decision records that the rankings have not seen",
         "When it grows: the rankings are estimates of a part; decisions are counted all the same"),
@@ -175,6 +192,11 @@ fn connections(status: &Status) -> Vec<Sample> {
             .map(|(state, count)| Sample::new([&hop.name, state], count))
     };
     status.next_hops.iter().flat_map(states).collect()
+}
+
+/// What delivery has counted, by its name in the status.
+fn counted(status: &Status, name: &str) -> Vec<Sample> {
+    one(status.counters.get(name).copied().unwrap_or_default())
 }
 
 fn level(shard: &ShardStatus) -> u64 {

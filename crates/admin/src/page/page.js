@@ -289,8 +289,8 @@ function showRecent() {
   const shown = recent.filter((one) => !wanted || one.text.includes(wanted)).reverse();
   each($('recent'), shown, (one) => one.key, ({ record }) => {
     const item = element('li'), words = element('div'), facts = element('p');
-    const verdict = element('span', record.verdict);
-    verdict.append(element('strong', '', record.verdict), element('small', '', ` ${safe(record.rule)}`));
+    const verdict = element('span', record.would ? 'defer' : record.verdict);
+    verdict.append(element('strong', '', record.verdict), element('small', '', ` ${record.would ? 'on trial: ' : ''}${safe(record.rule)}`));
     words.append(`${safe(record.client)} ${record.helo ? `as ${safe(record.helo)}` : ''} · ${safe(record.mail_from) || '<>'} → ${safe(record.rcpt_to) || '–'}`);
     facts.textContent = `iprev ${safe(record.iprev?.result ?? '–')} · SPF ${safe(record.spf?.result ?? '–')} · DKIM ${safe((record.dkim ?? []).map((one) => one.result).join(', ') || '–')} · ${safe(record.reply)}`;
     words.append(facts);
