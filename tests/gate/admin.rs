@@ -192,26 +192,76 @@ fn slow_clients_hold_nobody_up() {
 #[test]
 fn decisions_as_they_fall() {
     let (gate, address) = observed();
-    let mut stream = TcpStream::connect(&address).unwrap();
-    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
-    stream.write_all(b"GET /decisions?verdict=defer HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut text = String::new();
-    let mut read_until = |what: &str, is_there: &dyn Fn(&str) -> bool| {
-        let mut octets = [0; 4096];
-        while !is_there(&text) {
-            let count = stream.read(&mut octets).unwrap();
-            assert!(count > 0, "{what}: {text}");
-            text.push_str(&String::from_utf8_lossy(&octets[..count]));
-        }
-        text.clone()
-    };
-    read_until("the head", &|text| text.contains("\r\n\r\n"));
+    let mut stream = Following::open(&address, "/decisions?verdict=defer");
     for row in SENT {
         send(&gate, row);
     }
-    let told = read_until("two decisions", &|text| text.matches("\"verdict\":\"defer\"").count() == 2);
+    let told = stream.until("two decisions", |text| text.matches("\"verdict\":\"defer\"").count() == 2);
     assert!(told.contains("\"rule\":\"reverse-dns\"") && told.contains("\"rule\":\"spf-or-dkim\""), "{told}");
     assert!(!told.contains("\"verdict\":\"reject\"") && !told.contains("\"verdict\":\"accept\""), "{told}");
+}
+
+/// What is said in the sessions that somebody wants to know of, and in no others.
+#[test]
+fn transcripts_of_sessions() {
+    let (gate, address) = observed();
+    let mut refused = Following::open(&address, "/trace?rule=reverse-dns&domain=open.example&prefix=2001:db8::/32");
+    let mut accepted = Following::open(&address, "/trace?rule=accepted&octets=20");
+    SENT.into_iter().for_each(|row| drop(send(&gate, row)));
+    let told = refused.until("one session", |text| text.contains("\"event\":\"end\""));
+    let events: Vec<Value> =
+        told.lines().filter_map(|line| serde_json::from_str(line.trim()).ok()).filter(Value::is_object).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!((kinds[0], *kinds.last().unwrap()), ("connect", "end"), "{told}");
+    assert_eq!(events[0]["client"], NO_PTR);
+    assert!(events.iter().all(|event| event["session"] == events[0]["session"]), "{told}");
+    let decision = events.iter().find(|event| event["event"] == "decision").unwrap();
+    assert_eq!(decision["record"]["rule"], "reverse-dns");
+    let said = |who: &str| -> String {
+        events.iter().filter(|event| event["event"] == who).filter_map(|event| event["text"].as_str()).collect()
+    };
+    assert!(
+        said("client").starts_with("EHLO mail.pass.example\r\nMAIL FROM:<alice@pass.example>\r\nRCPT TO:"),
+        "{told}"
+    );
+    assert!(said("server").starts_with("220 mx.example ") && said("server").contains("450 4.7.25 "), "{told}");
+    let told = accepted.until("two sessions", |text| text.matches("\"event\":\"end\"").count() == 2);
+    let cut = told.lines().filter(|line| line.contains("\"cut\":")).count();
+    assert_eq!(cut, 2, "of each message 20 octets are shown: {told}");
+    assert!(!told.contains("Subject:"), "it comes later: {told}");
+    // Nobody traces any more: nobody tells.
+    drop((refused, accepted));
+    assert_eq!(get(&address, "/trace?sender=x").status, 400);
+}
+
+/// A stream that goes on.
+struct Following {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Following {
+    fn open(address: &str, path: &str) -> Following {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+        let mut following = Following { stream, text: String::new() };
+        let head = following.until("the head", |text| text.contains("\r\n\r\n"));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        following.text.clear();
+        following
+    }
+
+    /// All that came, once that is enough.
+    fn until(&mut self, what: &str, is_enough: impl Fn(&str) -> bool) -> String {
+        let mut octets = [0; 4096];
+        while !is_enough(&self.text) {
+            let count = self.stream.read(&mut octets).unwrap_or_else(|error| panic!("{what}: {error}: {}", self.text));
+            assert!(count > 0, "{what}: {}", self.text);
+            self.text.push_str(&String::from_utf8_lossy(&octets[..count]));
+        }
+        self.text.clone()
+    }
 }
 
 /// The page in a browser: no complaints, what it shows is what `/metrics` says, and it goes on by itself.

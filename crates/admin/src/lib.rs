@@ -14,6 +14,7 @@ mod page;
 mod reference;
 mod routes;
 mod streams;
+mod trace;
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mx6_telemetry::{Feed, LogStatus, Readiness, Status};
+use mx6_telemetry::{Feed, LogStatus, Readiness, Status, Tracing};
 use tokio::sync::watch;
 
 pub use address::{Address, AddressError, Bound};
@@ -42,6 +43,8 @@ pub trait Gate: Send + Sync + 'static {
     fn set_log_level(&self, level: &str) -> Result<(), String>;
     /// Each decision record as its JSON line, without the newline.
     fn decisions(&self) -> &Feed<Arc<str>>;
+    /// Where sessions tell what is said in them.
+    fn tracing(&self) -> &Tracing;
 }
 
 /// The endpoint, serving.

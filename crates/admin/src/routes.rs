@@ -16,6 +16,7 @@ use crate::answer::{protect, text, typed};
 use crate::connections::Via;
 use crate::metrics::{Form, exposition};
 use crate::streams::{Streams, decisions, events};
+use crate::trace::trace;
 use crate::{Gate, origin, page, reference};
 
 /// What every handler knows.
@@ -37,6 +38,7 @@ pub(crate) fn router(gate: Arc<dyn Gate>) -> Router {
         .route("/log-level", get(log_level).put(set_log_level))
         .route("/events", get(events))
         .route("/decisions", get(decisions))
+        .route("/trace", get(trace))
         .fallback(async || text(StatusCode::NOT_FOUND, PATHS))
         .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, METHODS))
         .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
@@ -96,7 +98,7 @@ async fn set_log_level(State(shared): State<Shared>, body: Bytes) -> Response {
 }
 
 const PATHS: &str =
-    "Nothing is here. There are: / /live /ready /status /metrics /metrics/help /log-level /events /decisions";
+    "Nothing is here. There are: / /live /ready /status /metrics /metrics/help /log-level /events /decisions /trace";
 const METHODS: &str = "Only GET and HEAD, and PUT for /log-level";
 /// The largest body of a request: a log level.
 const BODY_OCTETS_MAX: usize = 64;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::unfold;
+use ipnet::IpNet;
 use mx6_telemetry::{Feed, Heard, Listener, Status};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
@@ -26,14 +28,21 @@ use crate::routes::Shared;
 pub(crate) struct Streams {
     pages: Arc<Semaphore>,
     readers: Arc<Semaphore>,
+    tracers: Arc<Semaphore>,
     ticks: Ticks,
 }
 
 impl Streams {
+    /// A place for one more who traces, if there is one.
+    pub(crate) fn place_for_tracer(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.tracers).try_acquire_owned().ok()
+    }
+
     pub(crate) fn new(gate: Arc<dyn Gate>) -> Streams {
         Streams {
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
+            tracers: Arc::new(Semaphore::new(TRACERS_MAX)),
             ticks: Ticks { gate, sender: Arc::default() },
         }
     }
@@ -128,6 +137,11 @@ pub(crate) async fn decisions(State(shared): State<Shared>, Query(query): Query<
     }
 }
 
+/// The answer to one tracer too many.
+pub(crate) fn too_many() -> Response {
+    full(TRACERS_MAX)
+}
+
 fn full(most: usize) -> Response {
     let why = format!("There are {most} streams of this kind already: close one, or come again later");
     text(StatusCode::SERVICE_UNAVAILABLE, &why)
@@ -163,7 +177,7 @@ async fn next_line(listener: &mut Listener<Arc<str>>, filter: &Filter) -> Option
 struct Filter {
     /// Fields of the record and their value.
     fields: Vec<(String, String)>,
-    prefix: Option<Prefix>,
+    prefix: Option<IpNet>,
 }
 
 impl Filter {
@@ -174,11 +188,10 @@ impl Filter {
                 "rule" | "verdict" => filter.fields.push((name, value)),
                 "domain" => filter.fields.push((name, value.to_ascii_lowercase())),
                 "prefix" => {
-                    filter.prefix =
-                        Some(Prefix::parse(&value).ok_or("prefix is none: write 2001:db8::/64 or 192.0.2.1")?)
+                    filter.prefix = Some(network(&value)?);
                 }
                 _ => {
-                    return Err(format!("{} is no filter: use rule, verdict, domain or prefix", name.escape_default()));
+                    return Err(no_filter(&name, "rule, verdict, domain or prefix"));
                 }
             }
         }
@@ -191,43 +204,29 @@ impl Filter {
         }
         let Ok(record) = serde_json::from_str::<Value>(record) else { return false };
         let client = record["client"].as_str().and_then(|client| client.parse().ok());
-        let within = self.prefix.as_ref().is_none_or(|prefix| client.is_some_and(|client| prefix.contains(client)));
+        let within =
+            self.prefix.as_ref().is_none_or(|prefix| client.is_some_and(|client: IpAddr| prefix.contains(&client)));
         within && self.fields.iter().all(|(name, value)| record[name].as_str() == Some(value))
     }
 }
 
-/// A network, as bits of an IPv6 address; IPv4 is mapped.
-#[derive(Debug)]
-struct Prefix {
-    bits: u128,
-    length: u32,
+/// A network, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "prefix is none: write 2001:db8::/64 or 192.0.2.1".to_owned())
 }
 
-impl Prefix {
-    fn parse(text: &str) -> Option<Prefix> {
-        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
-        let address: std::net::IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Some(most), |length| length.parse().ok()).filter(|length| *length <= most)?;
-        Some(Prefix { bits: bits(address), length: 128 - most + length })
-    }
-
-    fn contains(&self, address: std::net::IpAddr) -> bool {
-        (self.bits ^ bits(address)).checked_shr(128 - self.length).unwrap_or(0) == 0
-    }
-}
-
-fn bits(address: std::net::IpAddr) -> u128 {
-    match address {
-        std::net::IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        std::net::IpAddr::V6(address) => address.to_bits(),
-    }
+/// What to write in place of a filter that there is not.
+pub(crate) fn no_filter(name: &str, filters: &str) -> String {
+    format!("{} is no filter: use {filters}", name.escape_default())
 }
 
 /// Open pages at once.
 const PAGES_MAX: usize = 24;
 /// Readers of decisions at once.
 const READERS_MAX: usize = 24;
+/// Tracers at once: each may have sixteen mebibytes wait.
+const TRACERS_MAX: usize = 8;
 /// Statuses that a page may be behind.
 const BEHIND_MAX: usize = 4;
 /// Records that wait for a reader.

@@ -50,8 +50,15 @@ pub(crate) async fn admit(shard: &Rc<Shard>, stream: &mut Stream, client: &Clien
         Err(objection) => objection,
     };
     let session_id = shard.next_session_id();
-    let speaker =
-        Speaker { session_id: &session_id, shard: shard.index, client, helo: "", tls: None, early_talker: false };
+    let speaker = Speaker {
+        session_id: &session_id,
+        shard: shard.index,
+        client,
+        helo: "",
+        tls: None,
+        early_talker: false,
+        tap: None,
+    };
     record_early(shard, &speaker, "", (Stage::Connect, rule, &reply));
     let mut octets = Vec::new();
     reply.write_to(&mut octets);

@@ -31,6 +31,7 @@ use crate::phase::{Phase, Watch};
 use crate::proxy::{self, ProxyHeader};
 use crate::settings::Settings;
 use crate::shard::Shard;
+use crate::tap::Tap;
 use crate::tls::Channel;
 use crate::transaction::{Answer, Transaction};
 
@@ -171,10 +172,12 @@ impl Connection {
         let iprev = Pending::start("reverse DNS", timed, async move { auth_iprev.iprev(address).await });
         let lookup = async move { auth_ptr.ptr(address).await };
         let ptr = iprev.known().is_none().then(|| Pending::start("PTR", None, lookup));
+        let session_id = shard.next_session_id();
+        let tap = Tap::open(&shard.tracing, address, &session_id, now_ms);
         let peer = Peer {
             client,
             ends,
-            session_id: shard.next_session_id(),
+            session_id,
             helo: String::new(),
             with_esmtp: false,
             early_talker: false,
@@ -184,6 +187,7 @@ impl Connection {
             auth,
             memory,
             accepted_at_ms: now_ms,
+            tap,
         };
         Connection {
             session: Session::new(settings.session_config(), now_ms),
@@ -343,7 +347,11 @@ impl Connection {
             if self.phase > Phase::Serving && !self.session.in_transaction() {
                 self.session.shutdown();
             }
+            let of_message = self.session.receiving_message();
             let (taken, step) = self.session.step(now_ms, input);
+            if let Some(tap) = &mut self.peer.tap {
+                tap.client(&input[..taken], of_message);
+            }
             input = &input[taken..];
             match step {
                 Step::NeedInput => {
@@ -400,6 +408,9 @@ impl Connection {
             cipher: agreed.cipher,
             connector: handshake.client.and_then(|client| Some(client.partner(agreed.client_certificates)?.to_owned())),
         });
+        if let (Some(tap), Some(tls)) = (&self.peer.tap, &self.peer.tls) {
+            tap.tls(tls.version);
+        }
         if self.peer.tls.as_ref().is_some_and(|tls| tls.connector.is_some()) {
             self.peer.client = self.peer.client.known();
             (self.peer.auth, self.peer.memory) = self.shard.allotted(&self.peer.client);
@@ -486,6 +497,9 @@ impl Connection {
             return Ok(());
         }
         let octets = output.len();
+        if let Some(tap) = &mut self.peer.tap {
+            tap.server(output);
+        }
         {
             let mut write = pin!(self.channel.write_all(output));
             match (&mut write).now_or_never() {

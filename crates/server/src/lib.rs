@@ -45,6 +45,7 @@ mod simulation;
 mod sockets;
 mod status;
 mod supervisor;
+mod tap;
 mod tls;
 mod transaction;
 pub mod tune;

@@ -14,6 +14,7 @@ use crate::message::Objection;
 use crate::message_id::MessageId;
 use crate::peer::{Peer, PeerTls};
 use crate::shard::Shard;
+use crate::tap::Tap;
 
 /// The verdicts of records, in the order in which they are counted; the last is that of an abandoned transaction.
 pub(crate) const VERDICTS: [&str; 4] = ["accept", "defer", "reject", "none"];
@@ -28,6 +29,8 @@ pub(crate) struct Speaker<'a> {
     pub(crate) helo: &'a str,
     pub(crate) tls: Option<&'a PeerTls>,
     pub(crate) early_talker: bool,
+    /// Of a session that is traced.
+    pub(crate) tap: Option<&'a Tap>,
 }
 
 impl<'a> Speaker<'a> {
@@ -40,6 +43,7 @@ impl<'a> Speaker<'a> {
             helo: &peer.helo,
             tls: peer.tls.as_ref(),
             early_talker: peer.early_talker,
+            tap: peer.tap.as_deref(),
         }
     }
 }
@@ -90,13 +94,16 @@ pub(crate) fn write(
         shard.counters.would_refuse(*rule as usize);
     }
     let mut recorder = shard.recorder.borrow_mut();
-    let matters = verdict != VERDICTS[0] || decided.would.is_some();
+    let matters = verdict != VERDICTS[0] || decided.would.is_some() || speaker.tap.is_some();
     if !matters && (!shard.is_sampled() || recorder.is_half_full()) {
         shard.counters.add_one(Counter::RecordsSampled);
         recorder.pass_over();
         return;
     }
     recorder.record(decision(speaker, about, known, decided, durations));
+    if let Some(tap) = speaker.tap {
+        tap.decision(recorder.last_line());
+    }
 }
 
 /// Counts a refusal before there was a recipient, and writes its record unless a storm of them would fill the disk.
@@ -125,6 +132,9 @@ pub(crate) fn write_early(
         own_outcome: None,
     };
     recorder.record(decision(speaker, &about, &Known::default(), &decided, Durations::default()));
+    if let Some(tap) = speaker.tap {
+        tap.decision(recorder.last_line());
+    }
 }
 
 /// Counts a decision; returns its verdict.

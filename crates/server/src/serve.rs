@@ -12,7 +12,7 @@ use mx6_dns::{Caches, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCaches;
 use mx6_policy::limits::LimitTable;
 use mx6_runtime::{Latest, Needs, Preflight, ShardError, StopFlag};
-use mx6_telemetry::{Counters, LogError, LogTarget, Observer, OpenLog, Recorders, Total};
+use mx6_telemetry::{Counters, LogError, LogTarget, Observer, OpenLog, Recorders, Total, Tracing};
 
 use crate::admission;
 use crate::breaker::Breaker;
@@ -226,7 +226,7 @@ impl Prepared {
         start_reloading(reload, concerned, stop.clone())?;
         let process_id = unix_ms();
         let heartbeats = Heartbeats::new(shards, mx6_runtime::now_ms());
-        let (board, up) = (Board::new(shards), Arc::default());
+        let (board, up, tracing) = (Board::new(shards), Arc::default(), Tracing::default());
         let overview = Overview {
             total: total.clone(),
             snapshots: snapshots.clone(),
@@ -238,6 +238,7 @@ impl Prepared {
             breaker: breaker.clone(),
             board: board.clone(),
             observer,
+            tracing: tracing.clone(),
             kernels: kernels.to_string(),
             started_unix_ms: process_id,
         };
@@ -272,6 +273,7 @@ impl Prepared {
                     stop: stop.clone(),
                     heartbeats: heartbeats.clone(),
                     board: board.clone(),
+                    tracing: tracing.clone(),
                     up: supervisor.up(),
                     process_id,
                 })

@@ -14,7 +14,7 @@ use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
 use mx6_policy::Client;
 use mx6_policy::limits::LimitTable;
 use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerHandle, Share, SpareDescriptor, StopFlag};
-use mx6_telemetry::{Counter, Counters, Gauge, Recorder, Timing};
+use mx6_telemetry::{Counter, Counters, Gauge, Recorder, Timing, Tracing};
 
 use crate::Config;
 use crate::admission::{self, Limits};
@@ -49,6 +49,7 @@ pub(crate) struct ShardParts {
     pub(crate) stop: StopFlag,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) board: Board,
+    pub(crate) tracing: Tracing,
     /// Told once connections are accepted.
     pub(crate) up: Sender<()>,
     /// Distinguishes session ids of this process from those of others; the same on all shards.
@@ -71,6 +72,8 @@ pub(crate) struct Shard {
     pub(crate) breaker: Breaker,
     /// Where others can read of its next hops.
     pub(crate) board: Board,
+    /// Where sessions tell what is said in them, if anybody wants to know.
+    pub(crate) tracing: Tracing,
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
     /// What connections hear of the end.
@@ -142,6 +145,7 @@ impl Shard {
             spill_dir: config.spill_dir.as_path().into(),
             breaker: parts.breaker,
             board: parts.board,
+            tracing: parts.tracing,
             counters: parts.counters,
             recorder: RefCell::new(parts.recorder),
             phases: Phases::default(),

@@ -18,6 +18,8 @@ mod ranking;
 mod recorder;
 mod status;
 mod timings;
+mod trace;
+mod transcript;
 
 pub use counters::{Counter, Counters, DecisionKey, Gauge, LANES, RULES_MAX, STAGES_MAX, Total, VERDICTS_MAX};
 pub use decision::{
@@ -34,3 +36,5 @@ pub use status::{
     Ranked, Readiness, RuleCount, ShardStatus, Status, TimingStatus, WouldRefuse,
 };
 pub use timings::{Bucket, Distribution, Timing};
+pub use trace::{Tracer, Tracing};
+pub use transcript::{Event, Said, TranscriptError, What, read_transcript};

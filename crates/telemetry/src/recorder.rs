@@ -132,6 +132,12 @@ impl Recorder {
         }
     }
 
+    /// The line of the decision that was recorded last, with its end.
+    #[must_use]
+    pub fn last_line(&self) -> &[u8] {
+        &self.line
+    }
+
     /// A decision that is not recorded: the next record says how many there were.
     pub fn pass_over(&mut self) {
         self.unrecorded += 1;

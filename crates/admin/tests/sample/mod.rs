@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mx6_admin::Gate;
 use mx6_telemetry::{
     CacheStatus, Counter, Counters, DecisionCount, DnsStatus, Feed, Finding, GateStatus, LastRefusal, LogStatus,
-    NextHopStatus, Observed, Ranked, Readiness, RuleCount, ShardStatus, Status, Timing, TimingStatus, Total,
+    NextHopStatus, Observed, Ranked, Readiness, RuleCount, ShardStatus, Status, Timing, TimingStatus, Total, Tracing,
     WouldRefuse,
 };
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ pub const HOSTILE: &str = "<img src=x onerror=alert(1)>\"'\\\u{1b}[31m\u{202e}\n
 pub struct Sample {
     shards: usize,
     decisions: Feed<Arc<str>>,
+    tracing: Tracing,
     timed: Counters,
     round: AtomicU64,
     changing: Mutex<Changing>,
@@ -40,6 +41,7 @@ impl Sample {
         Arc::new(Sample {
             shards,
             decisions: Feed::new(),
+            tracing: Tracing::default(),
             timed: Counters::default(),
             round: AtomicU64::new(0),
             changing: Mutex::new(changing),
@@ -118,6 +120,10 @@ impl Sample {
 }
 
 impl Gate for Sample {
+    fn tracing(&self) -> &Tracing {
+        &self.tracing
+    }
+
     fn status(&self) -> Status {
         let round = self.round.load(Ordering::Relaxed);
         let changing = self.changing.lock().unwrap();

@@ -159,6 +159,7 @@ impl Gate {
             ledger: Arc::default(),
             heartbeats: Heartbeats::new(1, mx6_runtime::now_ms()),
             board: crate::status::Board::new(1),
+            tracing: mx6_telemetry::Tracing::default(),
             // Nobody listens.
             up: mpsc::channel().0,
             snapshots: Latest::new(Arc::new(reload::first_snapshot(config))),

@@ -14,7 +14,7 @@ use mx6_policy::{Mode, Rule, Stage};
 use mx6_runtime::{Latest, StopFlag};
 use mx6_telemetry::{
     CacheStatus, Counter, Counters, DecisionCount, DecisionKey, DnsStatus, Feed, GateStatus, Gauge, LogStatus,
-    Observer, Readiness, RuleCount, ShardStatus, Status, Timing, TimingStatus, Total,
+    Observer, Readiness, RuleCount, ShardStatus, Status, Timing, TimingStatus, Total, Tracing,
 };
 
 use crate::breaker::Breaker;
@@ -39,6 +39,7 @@ pub(crate) struct Overview {
     pub(crate) breaker: Breaker,
     pub(crate) board: Board,
     pub(crate) observer: Observer,
+    pub(crate) tracing: Tracing,
     pub(crate) kernels: String,
     pub(crate) started_unix_ms: u64,
 }
@@ -218,6 +219,10 @@ impl mx6_admin::Gate for Overview {
 
     fn decisions(&self) -> &Feed<Arc<str>> {
         self.observer.decisions()
+    }
+
+    fn tracing(&self) -> &Tracing {
+        &self.tracing
     }
 }
 
