@@ -8,8 +8,11 @@
 mod harness;
 
 mod breaker;
+mod check_config;
 mod clients;
+mod command_line;
 mod commands;
+mod config;
 mod decisions;
 mod disk;
 mod dns;
