@@ -16,6 +16,8 @@ packages=(
     strace iproute2 util-linux                       # a trace of system calls, namespaces, limits
     mandoc zsh fish                                  # manual pages and completions are read by who reads them
     systemd                                          # systemd-socket-activate, systemd-analyze
+    prometheus python3-prometheus-client             # strict readers of the metrics
+    chromium fonts-dejavu-core                       # a browser for the status page
 )
 
 install_packages() {

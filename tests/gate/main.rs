@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod admin;
 mod breaker;
 mod check_config;
 mod clients;

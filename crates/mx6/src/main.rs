@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(error) = &failure.error {
-                mx6_telemetry::say!("{error}");
+                mx6_telemetry::failure!("{error}");
             }
             ExitCode::from(failure.code)
         }

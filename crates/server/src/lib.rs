@@ -25,6 +25,7 @@ pub mod limits;
 mod load;
 mod memory;
 mod message;
+mod message_id;
 mod notify;
 mod origin;
 mod peer;
@@ -42,6 +43,7 @@ mod shares;
 #[cfg(test)]
 mod simulation;
 mod sockets;
+mod status;
 mod supervisor;
 mod tls;
 mod transaction;

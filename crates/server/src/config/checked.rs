@@ -10,7 +10,7 @@ use mx6_dns::DnsConfig;
 use mx6_policy::limits::LimitRules;
 use mx6_policy::{Connector, Directory, Gate, Mode, PtrMode, a_labels, canonical_network};
 use mx6_runtime::Cores;
-use mx6_telemetry::LogTarget;
+use mx6_telemetry::{Level, LogTarget};
 
 use super::layers::Layers;
 use super::{CacheOctets, Config, ConfigError, EarlyTalker, NameSource, Options};
@@ -95,6 +95,9 @@ impl Options {
         mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
         self.kernel_choice()?;
         self.cache_octets()?;
+        self.checked_log_sample()?;
+        self.checked_log_level()?;
+        self.checked_admin()?;
         self.run_as()?;
         self.is_sandboxed()?;
         self.dkim_batch().map(|_| ())
@@ -139,7 +142,10 @@ impl Options {
             spill_dir: self.spill_dir.clone().unwrap_or_else(std::env::temp_dir),
             cache_octets: self.cache_octets()?,
             dkim_batch: self.dkim_batch()?,
-            log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
+            log: self.log_target(),
+            log_sample: self.checked_log_sample()?,
+            log_level: self.checked_log_level()?,
+            admin: self.checked_admin()?,
             kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
             handover: self.handover.clone(),
@@ -331,6 +337,39 @@ impl Options {
             spf: mebibytes("--cache-spf", self.cache_spf, limits::CACHE_SPF_MIB_DEFAULT)?,
             dkim: mebibytes("--cache-dkim", self.cache_dkim, limits::CACHE_DKIM_MIB_DEFAULT)?,
         })
+    }
+
+    /// Of accepted recipients one in so many is recorded.
+    fn checked_log_sample(&self) -> Result<u64, ConfigError> {
+        match self.log_sample {
+            Some(0) => Err(ConfigError::invalid("--log-sample", "0", "must be 1 (every one) or more")),
+            given => Ok(given.unwrap_or(1)),
+        }
+    }
+
+    /// Which messages are told.
+    fn checked_log_level(&self) -> Result<Level, ConfigError> {
+        let Some(text) = self.log_level.as_deref() else { return Ok(Level::default()) };
+        let found = Level::ALL.into_iter().find(|level| level.word() == text);
+        found.ok_or_else(|| ConfigError::invalid("--log-level", text, "is not one of error, warning, info, debug"))
+    }
+
+    /// Where the admin endpoint listens.
+    fn checked_admin(&self) -> Result<Vec<mx6_admin::Address>, ConfigError> {
+        let parse = |text: &String| {
+            text.parse()
+                .map_err(|error: mx6_admin::AddressError| ConfigError::invalid("--admin", text, error.to_string()))
+        };
+        self.admin.iter().map(parse).collect()
+    }
+
+    /// Where decision records go.
+    fn log_target(&self) -> LogTarget {
+        match &self.log {
+            None => LogTarget::Stdout,
+            Some(word) if word.as_os_str() == "journald" => LogTarget::Journal,
+            Some(path) => LogTarget::File(path.clone()),
+        }
     }
 
     /// Whom to become.

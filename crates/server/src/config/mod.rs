@@ -21,7 +21,7 @@ use mx6_message_auth::MessageAuthCacheSizes;
 use mx6_policy::limits::{LimitError, LimitRules};
 use mx6_policy::{Connector, ConnectorError, DirectoryError, Gate};
 use mx6_runtime::{Cores, CoresError};
-use mx6_telemetry::LogTarget;
+use mx6_telemetry::{Level, LogTarget};
 
 pub use file::FileError;
 pub use layers::{Layers, Origin};
@@ -89,6 +89,12 @@ pub struct Config {
     pub dkim_batch: DkimBatchLimits,
     /// Where decision records go.
     pub log: LogTarget,
+    /// Of accepted recipients one in so many is recorded.
+    pub log_sample: u64,
+    /// Which messages are told on standard error.
+    pub log_level: Level,
+    /// Where the admin endpoint listens.
+    pub admin: Vec<mx6_admin::Address>,
     /// Which code hashes and verifies.
     pub kernels: KernelChoice,
     /// After SIGTERM.
@@ -152,6 +158,7 @@ macro_rules! fixed_fields {
             cache_octets: "--cache-ptr, --cache-spf or --cache-dkim",
             dkim_batch: "--dkim-batch-max or --dkim-batch-wait-us",
             log: "--log",
+            admin: "--admin",
             kernels: "--kernels",
             handover: "--handover",
             user: "--user",

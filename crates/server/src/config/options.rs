@@ -54,7 +54,8 @@ registry! {
             .default(Words("none: a resolver is asked"))
             .fixed();
 
-    "domain" domain: Vec<String> = "A domain served here and what it chose: accept, reject or monitor; `*.` in front stands for all names below.",
+    "domain" domain: Vec<String> = "A domain served here and what it chose: accept, reject, monitor, or monitor:N% (for so many of a hundred sources, \
+        enforced for the others); `*.` in front stands for all names below.",
         Entry::new(Group::Gate, Shape::Table, "DOMAIN=MODE")
             .default(Words("none: every recipient is refused"));
 
@@ -178,9 +179,26 @@ registry! {
         Entry::new(Group::Tls, Shape::Paths, "FILE")
             .default(Words("in the file of the certificate"));
 
-    "log" log: Option<PathBuf> = "File that decision records are appended to.",
-        Entry::new(Group::Logs, Shape::Path, "FILE")
+    "log" log: Option<PathBuf> = "Where decision records go: a file that they are appended to, or `journald`. A file that was moved away is opened \
+        anew within a second, or at once after SIGHUP.",
+        Entry::new(Group::Logs, Shape::Path, "FILE|journald")
             .default(Words("standard output"))
+            .fixed();
+
+    "log-sample" log_sample: Option<u64> = "Of accepted recipients to which no rule objects every Nth is recorded; the next record says how many were only \
+        counted. Refusals always are.",
+        Entry::new(Group::Logs, Shape::Number, "N")
+            .counts(Unit::Recipients, 1, u64::MAX)
+            .default(Number(1));
+
+    "log-level" log_level: Option<String> = "Which messages are told on standard error; debug tells of every session.",
+        Entry::new(Group::Logs, Shape::Choice, "error|warning|info|debug")
+            .default(Text("info"));
+
+    "admin" admin: Vec<String> = "Where the admin endpoint listens (status page, metrics, probes): 127.0.0.1:9125, or unix:/run/mx6/admin.sock. Whoever \
+        reaches it sees all decisions.",
+        Entry::new(Group::Logs, Shape::Texts, "ADDR:PORT|unix:PATH")
+            .default(Words("none"))
             .fixed();
 
     "cores" cores: Option<String> = "How many cores (`2`) or which (`0,1`, `0-3`): one shard is pinned to each.",

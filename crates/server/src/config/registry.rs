@@ -132,6 +132,8 @@ pub enum Unit {
     Us,
     /// Messages.
     Messages,
+    /// Recipients.
+    Recipients,
 }
 
 impl Unit {
@@ -146,6 +148,7 @@ impl Unit {
             Unit::Ms => "ms",
             Unit::Us => "µs",
             Unit::Messages => "messages",
+            Unit::Recipients => "recipients",
         }
     }
 }
