@@ -9,8 +9,11 @@ mod harness;
 
 mod admin;
 mod breaker;
+mod check_config;
 mod clients;
+mod command_line;
 mod commands;
+mod config;
 mod decisions;
 mod disk;
 mod dns;

@@ -50,7 +50,7 @@ mod tls;
 mod transaction;
 pub mod tune;
 
-pub use check::{CheckError, CheckReport, FolderError, check};
+pub use check::{Check, CheckError, CheckReport, Fault, FolderError, Status, check};
 pub use config::{CacheOctets, Config, ConfigError, EarlyTalker, FileError, NameSource, Options};
 pub use dkim_batch::DkimBatchLimits;
 pub use explain::{ExplainError, Explanation, Question, explain};

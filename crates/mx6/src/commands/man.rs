@@ -1,5 +1,6 @@
 //! `mx6 man`: the manual pages, made from the same commands and options as the help.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, CommandFactory as _};
@@ -60,11 +61,10 @@ fn collect(command: &Command, pages: &mut Vec<(String, String)>) -> std::io::Res
 
 fn page(command: &Command, name: &str) -> std::io::Result<String> {
     // An owned name lives as long as the command does; pages are few.
-    let page = Page::new(command.clone().name(name.to_owned()))
-        .manual("mx6")
-        .source(concat!("mx6 ", env!("CARGO_PKG_VERSION")));
+    let page = Page::new(command.clone().name(name.to_owned()));
     let mut out = Vec::new();
-    page.render_title(&mut out)?;
+    // A page without a date is the same whenever it is made; clap_mangen's title would leave the field out.
+    writeln!(out, ".TH \"{name}\" \"1\" \"\" \"mx6 {}\" \"mx6\"", env!("CARGO_PKG_VERSION"))?;
     page.render_name_section(&mut out)?;
     page.render_synopsis_section(&mut out)?;
     page.render_description_section(&mut out)?;
