@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use socket2::{Domain, Socket as Socket2, Type};
 use thiserror::Error;
 
 /// An address of the endpoint.
@@ -70,7 +71,7 @@ impl Address {
         }
     }
 
-    /// Takes the address. A Unix socket replaces whatever socket is at its path, a running predecessor's too: that one keeps serving
+    /// Takes the address, a TCP port beside a gate of the same user that is about to leave it. A Unix socket replaces whatever socket is at its path, a running predecessor's too: that one keeps serving
     /// the connections that it has. Its mode is 0660.
     ///
     /// # Errors
@@ -78,7 +79,7 @@ impl Address {
     pub fn bind(&self) -> io::Result<Bound> {
         let (listener, name) = match self {
             Address::Tcp(address) => {
-                let listener = TcpListener::bind(address)?;
+                let listener = bind_tcp(*address)?;
                 listener.set_nonblocking(true)?;
                 let name = listener.local_addr()?.to_string();
                 (Socket::Tcp(listener), name)
@@ -91,6 +92,19 @@ impl Address {
         };
         Ok(Bound { socket: listener, name })
     }
+}
+
+/// A port can be shared by processes of one user, so that a gate can take the place of another.
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket2::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Binds to a name beside, gives it its mode, and only then its name: nobody meets a socket that is not ready.
@@ -156,6 +170,8 @@ impl Drop for SocketFile {
     }
 }
 
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
 /// `sun_path` has 108 octets; the process id and two more go behind the path for a moment.
 const PATH_OCTETS_MAX: usize = 90;
 

@@ -51,7 +51,7 @@ pub trait Gate: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<String>,
-    stop: watch::Sender<bool>,
+    stop: Arc<watch::Sender<bool>>,
     ended: mpsc::Receiver<()>,
     thread: JoinHandle<()>,
 }
@@ -68,6 +68,7 @@ pub fn start(bound: Vec<Bound>, gate: Arc<dyn Gate>) -> io::Result<Running> {
         bound.into_iter().map(connections::Listener::new).collect::<io::Result<Vec<_>>>()?
     };
     let (stop, stopped) = watch::channel(false);
+    let stop = Arc::new(stop);
     let (done, ended) = mpsc::channel();
     let thread = std::thread::Builder::new().name("mx6-admin".into()).spawn(move || {
         runtime.block_on(connections::serve(listeners, gate, stopped));
@@ -77,7 +78,24 @@ pub fn start(bound: Vec<Bound>, gate: Arc<dyn Gate>) -> io::Result<Running> {
     Ok(Running { addresses, stop, ended, thread })
 }
 
+/// Ends the endpoint of a gate that has a successor; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Leave(Arc<watch::Sender<bool>>);
+
+impl Leave {
+    /// Ends all streams and lets go of the addresses; does not wait.
+    pub fn leave(&self) {
+        let _ = self.0.send(true);
+    }
+}
+
 impl Running {
+    /// For when the addresses must be let go of before the gate ends.
+    #[must_use]
+    pub fn leaving(&self) -> Leave {
+        Leave(Arc::clone(&self.stop))
+    }
+
     /// Where it serves: `127.0.0.1:9125` with the port that the kernel chose, or `unix:/run/mx6/admin.sock`.
     #[must_use]
     pub fn addresses(&self) -> &[String] {

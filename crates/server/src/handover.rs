@@ -175,9 +175,9 @@ pub(crate) fn open_door(path: &Path) -> Result<MessageListener, HandoverError> {
     MessageListener::bind(path).map_err(|source| HandoverError::Door { path: path.to_owned(), source })
 }
 
-/// Waits at the door for a successor, gives it the sockets, and sets `stop` once it serves. Returns then, or when it finds that `stop`
-/// was set by others.
-pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &StopFlag) {
+/// Waits at the door for a successor, gives it the sockets, and sets `stop` once it serves. Returns then with true, or with false when it
+/// finds that `stop` was set by others.
+pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &StopFlag) -> bool {
     loop {
         let successor = match door.accept() {
             Ok(successor) => successor,
@@ -191,7 +191,8 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
         leave_queues(held, |_| true);
         if stop.is_set() {
             // We drain already; whoever knocks must serve by himself, and does when we hang up.
-            return leave_queues(held, |_| false);
+            leave_queues(held, |_| false);
+            return false;
         }
         match hand_over(&successor, door, held) {
             Ok(taken) => {
@@ -201,7 +202,7 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 if let Err(error) = successor.send(&message("drains"), &[]) {
                     mx6_telemetry::warning!("--handover: the successor was not told: {error}");
                 }
-                return;
+                return true;
             }
             Err(error) => {
                 leave_queues(held, |_| false);

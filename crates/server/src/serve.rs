@@ -131,6 +131,7 @@ pub struct Prepared {
     sockets: Sockets,
     admin: Vec<mx6_admin::Bound>,
     log: OpenLog,
+    commit: &'static str,
 }
 
 /// Opens sockets and log, gives up privileges, and enters the sandbox, in which the files of `config` can be reached, and those of
@@ -164,7 +165,7 @@ pub fn prepare(config: Config, also_read: &[PathBuf]) -> Result<Prepared, ServeE
     if config.sandbox {
         sandbox::enter(config, also_read)?;
     }
-    Ok(Prepared { snapshot, kernels, dns, notifier, sockets, admin, log })
+    Ok(Prepared { snapshot, kernels, dns, notifier, sockets, admin, log, commit: "unknown" })
 }
 
 /// What executors will need beyond what this process shows now.
@@ -188,12 +189,18 @@ fn open_log(config: &Config) -> Result<OpenLog, ServeError> {
 }
 
 impl Prepared {
+    /// The same, with the commit that it shows as the one it was built from.
+    #[must_use]
+    pub fn built_from(self, commit: &'static str) -> Prepared {
+        Prepared { commit, ..self }
+    }
+
     /// Runs the gate until `stop` is set and everything has drained. What `reload` reads meanwhile takes the place of the configuration.
     ///
     /// # Errors
     /// If it cannot be started; if a shard dies, in which case the process must end.
     pub fn serve(self, reload: Reload, stop: &StopFlag) -> Result<(), ServeError> {
-        let Prepared { snapshot, kernels, dns, notifier, sockets, admin, log } = self;
+        let Prepared { snapshot, kernels, dns, notifier, sockets, admin, log, commit } = self;
         let config = Arc::clone(&snapshot.config);
         let shards = config.cores.cpus().len();
         let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
@@ -240,6 +247,7 @@ impl Prepared {
             observer,
             tracing: tracing.clone(),
             kernels: kernels.to_string(),
+            commit,
             started_unix_ms: process_id,
         };
         let admin = if is_observed { Some(start_admin(admin, overview)?) } else { None };
@@ -249,6 +257,7 @@ impl Prepared {
             heartbeats: heartbeats.clone(),
             predecessor: sockets.predecessor,
             door: sockets.door,
+            admin: admin.as_ref().map(mx6_admin::Running::leaving),
             held: sockets.held,
             addresses: addresses::Watch::new(total.clone()),
             up,

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use mx6_admin::Leave;
 use mx6_runtime::{MessageListener, StopFlag};
 
 use crate::handover::{self, HandoverError, Predecessor};
@@ -24,6 +25,8 @@ pub(crate) struct Supervision {
     pub(crate) heartbeats: Heartbeats,
     pub(crate) predecessor: Option<(Predecessor, Vec<usize>)>,
     pub(crate) door: Option<MessageListener>,
+    /// Lets go of the admin endpoint's addresses once a successor serves.
+    pub(crate) admin: Option<Leave>,
     pub(crate) held: Vec<Held>,
     pub(crate) addresses: addresses::Watch,
     /// Set once mail is taken.
@@ -85,7 +88,14 @@ impl Supervision {
         self.notifier.ready(&format!("{} shards take mail", self.shards));
         if let Some(door) = self.door {
             let (held, stop) = (self.held, self.stop.clone());
-            let body = move || handover::wait_for_successor(&door, &held, &stop);
+            let admin = self.admin;
+            let body = move || {
+                if handover::wait_for_successor(&door, &held, &stop)
+                    && let Some(admin) = admin
+                {
+                    admin.leave();
+                }
+            };
             if let Err(error) = std::thread::Builder::new().name("mx6-handover".into()).spawn(body) {
                 mx6_telemetry::warning!("--handover: no thread waits for a successor: {error}");
             }

@@ -26,7 +26,7 @@ impl Serve {
         let checked = read().map_err(failure(EX_CONFIG))?;
         let failed = |error: ServeError| failure(error.exit_code())(error);
         // Before the first thread is started: those that are there already would keep what is given up here.
-        let gate = mx6_server::prepare(checked, file.as_slice()).map_err(failed)?;
+        let gate = mx6_server::prepare(checked, file.as_slice()).map_err(failed)?.built_from(env!("MX6_COMMIT"));
         let stop = StopFlag::new();
         let (ask, requests) = mpsc::channel();
         follow_signals(stop.clone(), ask).map_err(failure(EX_OSERR))?;

@@ -41,6 +41,7 @@ pub(crate) struct Overview {
     pub(crate) observer: Observer,
     pub(crate) tracing: Tracing,
     pub(crate) kernels: String,
+    pub(crate) commit: &'static str,
     pub(crate) started_unix_ms: u64,
 }
 
@@ -107,7 +108,7 @@ impl Overview {
         };
         GateStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: "unknown".to_owned(),
+            commit: self.commit.to_owned(),
             hostname: config.hostname.clone(),
             pid: std::process::id(),
             started_unix_ms: self.started_unix_ms,
