@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::process::Signal;
 
 use crate::harness::gate::{Gate, Setup, shards};
-use crate::harness::http::{admin, get};
+use crate::harness::http::{admin, get, try_get};
 use crate::harness::message::plain;
 use crate::harness::next_hop::NextHop;
 use crate::harness::process::run;
@@ -134,11 +134,12 @@ fn admin_endpoint() {
     let second = with_admin(&address).start();
     for address in [&address, &socket] {
         until("the second to answer alone", || {
-            let pids: Vec<u64> = (0..10)
-                .map(|_| serde_json::from_str::<serde_json::Value>(&get(address, "/status").body).unwrap())
-                .map(|status| status["gate"]["pid"].as_u64().unwrap())
-                .collect();
-            pids.iter().all(|pid| *pid == u64::from(second.process.id())).then_some(())
+            let is_second = |_| {
+                let status = try_get(address, "/status").map(|answer| answer.body);
+                let status = status.and_then(|body| serde_json::from_str::<serde_json::Value>(&body).ok());
+                status.is_some_and(|status| status["gate"]["pid"] == second.process.id())
+            };
+            (0..10).all(is_second).then_some(())
         });
         assert_eq!(get(address, "/ready").status, 200);
     }

@@ -1,6 +1,6 @@
 //! An HTTP/1.1 client for the admin endpoint: one request a connection.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
@@ -21,38 +21,48 @@ pub fn get(address: &str, path: &str) -> Answer {
     request(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
+/// The same; none if nobody listens, or whoever did is gone before he has answered.
+pub fn try_get(address: &str, path: &str) -> Option<Answer> {
+    attempt(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).ok()
+}
+
 /// Sends `octets` as they are and reads to the end.
 pub fn request(address: &str, octets: &str) -> Answer {
+    attempt(address, octets).unwrap_or_else(|error| panic!("{address}: {error}"))
+}
+
+fn attempt(address: &str, octets: &str) -> io::Result<Answer> {
     let mut stream: Box<dyn Stream> = match address.strip_prefix("unix:") {
         Some(path) => {
-            let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("connect to {path}: {error}"));
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
             Box::new(stream)
         }
         None => {
-            let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
             Box::new(stream)
         }
     };
-    stream.write_all(octets.as_bytes()).unwrap();
+    stream.write_all(octets.as_bytes())?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    reader.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other(format!("{line:?}")))?;
     let mut chunked = false;
     loop {
         line.clear();
-        reader.read_line(&mut line).unwrap();
+        reader.read_line(&mut line)?;
         chunked |= line.to_ascii_lowercase().starts_with("transfer-encoding: chunked");
         if line.trim_end().is_empty() {
             break;
         }
     }
     let mut octets = Vec::new();
-    reader.read_to_end(&mut octets).unwrap();
+    reader.read_to_end(&mut octets)?;
     let octets = if chunked { joined(&octets) } else { octets };
-    Answer { status, body: String::from_utf8(octets).unwrap() }
+    Ok(Answer { status, body: String::from_utf8(octets).map_err(io::Error::other)? })
 }
 
 /// A body that came in chunks (RFC 9112 §7.1).
