@@ -21,7 +21,7 @@ pub enum LogTarget {
 }
 
 impl LogTarget {
-    /// Opens it. Apart from [`Recorders::start`], because it may take rights that the process gives up before it starts a thread.
+    /// Opens it. Apart from [`crate::Recorders::start`], because it may take rights that the process gives up before it starts a thread.
     ///
     /// # Errors
     /// If it cannot be opened.
