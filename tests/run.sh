@@ -14,7 +14,10 @@ packages=(
     python3-dkim python3-nacl opendkim-tools openssl # signers
     python3 python3-yaml                             # smtplib, and the runner of the hostile cases
     strace iproute2 util-linux                       # a trace of system calls, namespaces, limits
+    mandoc zsh fish                                  # manual pages and completions are read by who reads them
     systemd                                          # systemd-socket-activate, systemd-analyze
+    prometheus python3-prometheus-client             # strict readers of the metrics
+    chromium fonts-dejavu-core                       # a browser for the status page
 )
 
 install_packages() {

@@ -207,7 +207,7 @@ fn what_it_says_at_the_start() {
     let unbound = Unbound::start(&quickstart());
     let mut watching = gate(&unbound, &["--dns-probe", "No-Such-Name.example."]);
     until_told(&mut watching, "dns breaker: watches pass.example, no-such-name.example", 1);
-    until_told(&mut watching, "dns breaker: warning: probe name no-such-name.example does not exist", 1);
+    until_told(&mut watching, "warning: dns breaker: probe name no-such-name.example does not exist", 1);
     let mut off = Setup::new().dns_servers(&[unbound.address]).start();
     until_told(&mut off, "dns breaker: off, no --dns-probe is given", 1);
     let mut zone = Setup::new().args(&["--dns-probe", "pass.example"]).start();

@@ -1,6 +1,5 @@
-//! `mx6 explain` and `mx6 check-config`: the same code as the gate's, without a port.
+//! `mx6 explain`: the same code as the gate's, without a port.
 
-use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
@@ -9,7 +8,7 @@ use crate::harness::gate::{Setup, mx6};
 use crate::harness::message::plain;
 use crate::harness::signing::Key;
 use crate::harness::smtp::Client;
-use crate::harness::zone::{FORWARDER, NO_PTR, PASS, PASS_V4, PTR_FAILS, quickstart_with, workspace};
+use crate::harness::zone::{FORWARDER, NO_PTR, PASS, PASS_V4, PTR_FAILS, quickstart_with};
 
 const DOMAINS: [&str; 6] =
     ["--domain", "open.example=accept", "--domain", "v4only.example=reject", "--domain", "trial.example=monitor"];
@@ -102,55 +101,6 @@ fn explain_tells_every_fact() {
             assert!(told.get(name).is_some(), "no {name} in {told:#}");
         }
     }
-}
-
-/// A configuration file; the words that the complaint must have; none if it is good.
-#[test]
-fn check_config() {
-    let good = std::fs::read_to_string(workspace().join("examples/quickstart.toml")).unwrap();
-    let good =
-        good.replace("examples/quickstart.zone", &workspace().join("examples/quickstart.zone").display().to_string());
-    let line_of = |text: &str, key: &str| text.lines().position(|line| line.starts_with(key)).unwrap() + 1;
-    let misspelt = good.replace("hostname =", "hostnam =");
-    let at_misspelt = format!("test.toml:{}", line_of(&misspelt, "hostnam"));
-    let wrong_value = good.replace("= \"accept\"", "= \"perhaps\"");
-    let at_wrong_value = format!("test.toml:{}", line_of(&wrong_value, "\"open.example\""));
-    let broken = good.replace("[domain]", "[domain");
-    let at_broken = format!("test.toml:{}", line_of(&broken, "[domain"));
-    let internationalized = good.replace("\"open.example\"", "\"*.bü-.example\"");
-    let rows: [(&str, &str, &[&str]); 5] = [
-        ("a domain that is none", &internationalized, &["`*.bü-.example`", "label `bü-` begins or ends with a hyphen"]),
-        ("good", &good, &[]),
-        ("misspelt key", &misspelt, &[&at_misspelt, "hostnam", "hostname"]),
-        ("wrong value", &wrong_value, &[&at_wrong_value, "perhaps"]),
-        ("broken syntax", &broken, &[&at_broken]),
-    ];
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("test.toml");
-    for (what, text, named) in rows {
-        std::fs::write(&file, text).unwrap();
-        let ended = mx6(&["check-config", "--config", &file.display().to_string()]);
-        assert_eq!(ended.code == Some(0), named.is_empty(), "{what}: {ended:#?}");
-        let said = ended.stderr + &ended.stdout;
-        for name in named {
-            assert!(said.contains(name), "{what}: no {name:?} in {said}");
-        }
-    }
-}
-
-/// A port that somebody else holds is no fault of the file.
-#[test]
-fn check_config_binds_nothing() {
-    let taken = TcpListener::bind("[::1]:0").unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("test.toml");
-    let text = format!(
-        "hostname = \"mx.example\"\nlisten = [\"{}\"]\ndeliver = [\"discard:\"]\n",
-        taken.local_addr().unwrap()
-    );
-    std::fs::write(&file, text + "[domain]\n\"open.example\" = \"accept\"\n").unwrap();
-    let ended = mx6(&["check-config", "--config", &file.display().to_string()]);
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
 }
 
 /// Flag beats environment beats file.

@@ -7,9 +7,13 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod admin;
 mod breaker;
+mod check_config;
 mod clients;
+mod command_line;
 mod commands;
+mod config;
 mod decisions;
 mod disk;
 mod dns;
@@ -28,6 +32,7 @@ mod loadgen;
 mod maildir;
 mod message_auth;
 mod modes;
+mod monitoring;
 mod next_hop;
 mod next_hop_client;
 mod preflight;

@@ -18,12 +18,12 @@ fn the_part_of_a_file_is_a_configuration() {
     std::fs::write(&file, tune(&["--toml"])).unwrap();
     let own = ["--hostname", "mx.example", "--listen", "[::1]:0", "--deliver", "discard:", "--dns-server", "::1"];
     let file = file.display().to_string();
-    let from_file = mx6(&[&["check-config", "--config", &file][..], &own].concat());
+    let from_file = mx6(&[&["check-config", "--offline", "--config", &file][..], &own].concat());
     assert_eq!(from_file.code, Some(0), "{from_file:#?}");
     let plan: Value = serde_json::from_str(&tune(&["--json"])).unwrap();
     let command = plan["command"].as_str().unwrap();
     let flags: Vec<&str> = command.strip_prefix("mx6 serve ").unwrap().split(' ').collect();
-    let from_flags = mx6(&[&["check-config"][..], &flags, &own].concat());
+    let from_flags = mx6(&[&["check-config", "--offline"][..], &flags, &own].concat());
     assert_eq!(from_flags.code, Some(0), "{from_flags:#?}");
     assert_eq!(from_file.stdout, from_flags.stdout);
     let text = std::fs::read_to_string(&file).unwrap().parse::<toml::Table>().unwrap();

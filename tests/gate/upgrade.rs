@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::process::Signal;
 
 use crate::harness::gate::{Gate, Setup, shards};
+use crate::harness::http::{admin, get, try_get};
 use crate::harness::message::plain;
 use crate::harness::next_hop::NextHop;
 use crate::harness::process::run;
@@ -115,6 +116,37 @@ fn three_upgrades_under_load() {
         }
     });
     gate.stop();
+}
+
+/// The admin endpoint stays where it is: the successor binds it before the first is relieved, which then lets go of it.
+#[test]
+fn admin_endpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (door, next_hop) = (dir.path().join("door"), NextHop::willing());
+    let socket = format!("unix:{}", dir.path().join("admin.sock").display());
+    let with_admin = |address: &str| setup(&next_hop, &door).args(&["--admin", address, "--admin", &socket]);
+    let mut first = with_admin("127.0.0.1:0").start();
+    let address = admin(&mut first, 2).remove(0);
+    // Its transaction keeps the first alive.
+    let mut smtp = Client::connect(first.v4);
+    smtp.hello("mail.pass.example");
+    smtp.ok("MAIL FROM:<alice@pass.example>");
+    let second = with_admin(&address).start();
+    for address in [&address, &socket] {
+        until("the second to answer alone", || {
+            let is_second = |_| {
+                let status = try_get(address, "/status").map(|answer| answer.body);
+                let status = status.and_then(|body| serde_json::from_str::<serde_json::Value>(&body).ok());
+                status.is_some_and(|status| status["gate"]["pid"] == second.process.id())
+            };
+            (0..10).all(is_second).then_some(())
+        });
+        assert_eq!(get(address, "/ready").status, 200);
+    }
+    assert!(first.process.is_running());
+    smtp.ok("QUIT");
+    assert_relieved(first);
+    second.stop();
 }
 
 /// Without `--handover`: both bind the port, and the first is told to end. Its clients come later by a second, none is refused.

@@ -227,9 +227,18 @@ pub fn mx6(args: &[&str]) -> super::process::Ended {
     run(&mut command)
 }
 
-/// `mx6 check-config` with what every gate needs and those further arguments, run to its end.
+/// The same with variables in its environment.
+pub fn mx6_with(variables: &[(&str, &str)], args: &[&str]) -> super::process::Ended {
+    let mut command = Command::new(binary());
+    clean_environment(command.args(args));
+    run(command.envs(variables.iter().copied()))
+}
+
+/// `mx6 check-config` with what every gate needs and those further arguments, run to its end. It asks
+/// nobody.
 pub fn check_config(more: &[&str]) -> super::process::Ended {
-    let usual = ["check-config", "--hostname", "mx.example", "--listen", "[::1]:0", "--deliver", "discard:"];
+    let usual =
+        ["check-config", "--offline", "--hostname", "mx.example", "--listen", "[::1]:0", "--deliver", "discard:"];
     mx6(&[&usual, more].concat())
 }
 

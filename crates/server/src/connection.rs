@@ -16,7 +16,7 @@ use mx6_delivery::{NextHopClient, Sender};
 use mx6_policy::Client;
 use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
-use mx6_telemetry::Counter;
+use mx6_telemetry::{Counter, Timing};
 
 use crate::admission;
 use crate::alarm::Alarm;
@@ -31,6 +31,7 @@ use crate::phase::{Phase, Watch};
 use crate::proxy::{self, ProxyHeader};
 use crate::settings::Settings;
 use crate::shard::Shard;
+use crate::tap::Tap;
 use crate::tls::Channel;
 use crate::transaction::{Answer, Transaction};
 
@@ -60,14 +61,31 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
+    mx6_telemetry::detail!("shard {}: a connection of {}", shard.index, client.address());
+    count_address(&shard, &client, ends.as_ref().map(|ends| ends.source.ip()));
     let Some(_admitted) = admission::admit(&shard, &mut stream, &client).await else { return };
     let mut connection = Connection::new(shard, settings, Channel::plain(stream), client, ends);
-    // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
-    if connection.run(early).await.is_ok() {
-        connection.close().await;
+    // An error here is the peer's: it reset the connection or stopped reading. There is nobody else to tell.
+    match connection.run(early).await {
+        Ok(()) => connection.close().await,
+        Err(error) => mx6_telemetry::detail!("{}: {error}", connection.peer.session_id),
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);
+    }
+}
+
+/// Counts what kind of address an anonymous client has; `given` is as the socket or the PROXY header gave it.
+fn count_address(shard: &Shard, client: &Client, given: Option<IpAddr>) {
+    // A proxy that speaks for itself is no client.
+    let Some(given) = given.filter(|_| !client.is_connector()) else { return };
+    shard.counters.add_one(match (given, client.address()) {
+        (IpAddr::V4(_), _) => Counter::Ipv4Clients,
+        (IpAddr::V6(_), IpAddr::V4(_)) => Counter::MappedClients,
+        (IpAddr::V6(_), IpAddr::V6(_)) => Counter::Ipv6Clients,
+    });
+    if mx6_telemetry::is_private(client.address()) {
+        shard.counters.add_one(Counter::PrivateClients);
     }
 }
 
@@ -150,12 +168,16 @@ impl Connection {
         let address = client.address();
         let (auth, memory) = shard.allotted(&client);
         let (auth_iprev, auth_ptr) = (auth.clone(), auth.clone());
-        let iprev = Pending::start("reverse DNS", async move { auth_iprev.iprev(address).await });
-        let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
+        let timed = Some((&shard.counters, Timing::Iprev));
+        let iprev = Pending::start("reverse DNS", timed, async move { auth_iprev.iprev(address).await });
+        let lookup = async move { auth_ptr.ptr(address).await };
+        let ptr = iprev.known().is_none().then(|| Pending::start("PTR", None, lookup));
+        let session_id = shard.next_session_id();
+        let tap = Tap::open(&shard.tracing, address, &session_id, now_ms);
         let peer = Peer {
             client,
             ends,
-            session_id: shard.next_session_id(),
+            session_id,
             helo: String::new(),
             with_esmtp: false,
             early_talker: false,
@@ -165,6 +187,7 @@ impl Connection {
             auth,
             memory,
             accepted_at_ms: now_ms,
+            tap,
         };
         Connection {
             session: Session::new(settings.session_config(), now_ms),
@@ -324,7 +347,11 @@ impl Connection {
             if self.phase > Phase::Serving && !self.session.in_transaction() {
                 self.session.shutdown();
             }
+            let of_message = self.session.receiving_message();
             let (taken, step) = self.session.step(now_ms, input);
+            if let Some(tap) = &mut self.peer.tap {
+                tap.client(&input[..taken], of_message);
+            }
             input = &input[taken..];
             match step {
                 Step::NeedInput => {
@@ -381,6 +408,9 @@ impl Connection {
             cipher: agreed.cipher,
             connector: handshake.client.and_then(|client| Some(client.partner(agreed.client_certificates)?.to_owned())),
         });
+        if let (Some(tap), Some(tls)) = (&self.peer.tap, &self.peer.tls) {
+            tap.tls(tls.version);
+        }
         if self.peer.tls.as_ref().is_some_and(|tls| tls.connector.is_some()) {
             self.peer.client = self.peer.client.known();
             (self.peer.auth, self.peer.memory) = self.shard.allotted(&self.peer.client);
@@ -467,6 +497,9 @@ impl Connection {
             return Ok(());
         }
         let octets = output.len();
+        if let Some(tap) = &mut self.peer.tap {
+            tap.server(output);
+        }
         {
             let mut write = pin!(self.channel.write_all(output));
             match (&mut write).now_or_never() {

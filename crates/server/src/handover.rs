@@ -175,14 +175,14 @@ pub(crate) fn open_door(path: &Path) -> Result<MessageListener, HandoverError> {
     MessageListener::bind(path).map_err(|source| HandoverError::Door { path: path.to_owned(), source })
 }
 
-/// Waits at the door for a successor, gives it the sockets, and sets `stop` once it serves. Returns then, or when it finds that `stop`
-/// was set by others.
-pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &StopFlag) {
+/// Waits at the door for a successor, gives it the sockets, and sets `stop` once it serves. Returns then with true, or with false when it
+/// finds that `stop` was set by others.
+pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &StopFlag) -> bool {
     loop {
         let successor = match door.accept() {
             Ok(successor) => successor,
             Err(error) => {
-                mx6_telemetry::say!("--handover: {error}");
+                mx6_telemetry::warning!("--handover: {error}");
                 std::thread::sleep(DOOR_PAUSE);
                 continue;
             }
@@ -191,7 +191,8 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
         leave_queues(held, |_| true);
         if stop.is_set() {
             // We drain already; whoever knocks must serve by himself, and does when we hang up.
-            return leave_queues(held, |_| false);
+            leave_queues(held, |_| false);
+            return false;
         }
         match hand_over(&successor, door, held) {
             Ok(taken) => {
@@ -199,15 +200,15 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 mx6_telemetry::say!("a successor serves {} of {} sockets, this gate drains", taken.len(), held.len());
                 stop.set();
                 if let Err(error) = successor.send(&message("drains"), &[]) {
-                    mx6_telemetry::say!("--handover: the successor was not told: {error}");
+                    mx6_telemetry::warning!("--handover: the successor was not told: {error}");
                 }
-                return;
+                return true;
             }
             Err(error) => {
                 leave_queues(held, |_| false);
                 // If it still listens: hung up on, it would serve beside us.
                 let _ = successor.send(&message(&format!("refused: {error}")), &[]);
-                mx6_telemetry::say!("--handover: the successor did not begin to serve, this gate goes on: {error}");
+                mx6_telemetry::warning!("--handover: the successor did not begin to serve, this gate goes on: {error}");
             }
         }
     }

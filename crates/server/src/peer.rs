@@ -7,6 +7,7 @@ use mx6_runtime::Share;
 
 use crate::origin::Ends;
 use crate::pending::Pending;
+use crate::tap::Tap;
 
 /// The client of a session and what is known of it whatever it sends.
 pub(crate) struct Peer {
@@ -28,6 +29,8 @@ pub(crate) struct Peer {
     /// The part of the memory for messages that its neighbourhood has.
     pub(crate) memory: Share,
     pub(crate) accepted_at_ms: u64,
+    /// Who wants to know what is said; mostly nobody.
+    pub(crate) tap: Option<Box<Tap>>,
 }
 
 /// What a client agreed on in its handshake.

@@ -1,184 +1,171 @@
 //! Counters: one padded block per shard, written by that shard alone, summed by whoever asks.
+//!
+//! Beside the plain ones: decisions by stage, rule and verdict (numbers here; the names are those of who decides), values that go up and down, and histograms.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Counter {
+use crate::timings::{Distribution, Histogram, Timing};
+
+/// Declares the counters: one line of help and a name each, which metrics and the status show.
+macro_rules! counters {
+    ($(#[doc = $help:literal] $counter:ident = $name:literal,)*) => {
+        /// What is counted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Counter {
+            $(#[doc = $help] $counter,)*
+        }
+
+        impl Counter {
+            /// Every counter, in the order of the enum.
+            pub const ALL: &'static [Counter] = &[$(Counter::$counter),*];
+
+            /// The counter's name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Counter::$counter => $name,)*
+                }
+            }
+
+            /// What it counts, in words.
+            #[must_use]
+            pub fn help(self) -> &'static str {
+                match self {
+                    $(Counter::$counter => $help.trim_ascii(),)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
     /// Connections taken from a listener.
-    Connections,
+    Connections = "connections",
     /// Connections that ended, for whatever reason.
-    ConnectionsEnded,
+    ConnectionsEnded = "connections_ended",
     /// Accepts that failed for want of descriptors or memory.
-    AcceptStarved,
+    AcceptStarved = "accept_starved",
     /// Connections refused because the PROXY header was absent, malformed or from a stranger.
-    ProxyRefused,
+    ProxyRefused = "proxy_refused",
     /// Clients that spoke before their turn.
-    EarlyTalkers,
+    EarlyTalkers = "early_talkers",
     /// Connections that went on inside TLS.
-    TlsSessions,
+    TlsSessions = "tls_sessions",
     /// Handshakes that failed.
-    TlsFailed,
+    TlsFailed = "tls_failed",
     /// Times that the DNS breaker opened.
-    DnsBreakerOpened,
+    DnsBreakerOpened = "dns_breaker_opened",
     /// Times that it closed again.
-    DnsBreakerClosed,
+    DnsBreakerClosed = "dns_breaker_closed",
     /// Connections turned away while it was open.
-    DnsBreakerShed,
+    DnsBreakerShed = "dns_breaker_shed",
     /// Recipients accepted at RCPT.
-    RecipientsAccepted,
+    RecipientsAccepted = "recipients_accepted",
     /// Recipients refused at RCPT.
-    RecipientsRefused,
+    RecipientsRefused = "recipients_refused",
     /// Messages taken over by delivery.
-    MessagesAccepted,
+    MessagesAccepted = "messages_accepted",
     /// Messages refused or deferred at the end of data.
-    MessagesRefused,
+    MessagesRefused = "messages_refused",
     /// Messages whose outcome is unknown.
-    MessagesUnknown,
+    MessagesUnknown = "messages_unknown",
     /// Octets of messages received.
-    MessageOctets,
+    MessageOctets = "message_octets",
     /// Objections of the three rules to recipients or messages on trial.
-    WouldRefuse,
+    WouldRefuse = "would_refuse",
     /// Messages or sessions turned away because the memory budget was used up.
-    MemoryRefused,
+    MemoryRefused = "memory_refused",
     /// Octets of memory reserved for messages.
-    MemoryReserved,
+    MemoryReserved = "memory_reserved",
     /// Octets of it that were given back.
-    MemoryReturned,
+    MemoryReturned = "memory_returned",
     /// The most that was reserved at one time, in octets.
-    MemoryPeak,
+    MemoryPeak = "memory_peak",
     /// Connections refused because their address or prefix had too many in a time.
-    ConnectionLimit,
+    ConnectionLimit = "connection_limit",
     /// Connections refused because their address or prefix had too many sessions.
-    SessionLimit,
+    SessionLimit = "session_limit",
     /// MAIL refused because the address or prefix had too many messages in a time.
-    MessageLimit,
+    MessageLimit = "message_limit",
     /// RCPT refused because the address or prefix had too many recipients in a time.
-    RecipientLimit,
+    RecipientLimit = "recipient_limit",
     /// Messages refused because an identity that they verified had too many in a time.
-    IdentityLimit,
+    IdentityLimit = "identity_limit",
     /// Budgets of the limits forgotten before they were full again, for want of room in the table.
-    LimitForgotten,
+    LimitForgotten = "limit_forgotten",
     /// Charges let through and not remembered, for want of room in the table.
-    LimitUntracked,
+    LimitUntracked = "limit_untracked",
     /// Milliseconds in load level brownout.
-    BrownoutMs,
+    BrownoutMs = "brownout_ms",
     /// Milliseconds in load level shed.
-    ShedMs,
+    ShedMs = "shed_ms",
     /// Connections told to come again because the accept backlog was long.
-    ShedForBacklog,
+    ShedForBacklog = "shed_for_backlog",
     /// Connections told to come again because the shard was late.
-    ShedForLag,
+    ShedForLag = "shed_for_lag",
     /// Connections told to come again because message memory was short.
-    ShedForMemory,
+    ShedForMemory = "shed_for_memory",
     /// Connections told to come again because descriptors were short.
-    ShedForDescriptors,
+    ShedForDescriptors = "shed_for_descriptors",
     /// Connections told to come again because the shard had nearly all that it serves.
-    ShedForConnections,
+    ShedForConnections = "shed_for_connections",
     /// Connections told to come again because many waited for the next hop.
-    ShedForNextHop,
+    ShedForNextHop = "shed_for_next_hop",
     /// Connections told to come again by the spare descriptor, because there was no other.
-    ShedUnaccepted,
+    ShedUnaccepted = "shed_unaccepted",
     /// Turns of the loop in which body hashes were advanced.
-    HashBatches,
+    HashBatches = "hash_batches",
     /// Body hashes advanced in those turns.
-    HashLanes,
+    HashLanes = "hash_lanes",
     /// Batches of one body hashes.
-    HashLanes1,
+    HashLanes1 = "hash_lanes_1",
     /// Batches of two body hashes.
-    HashLanes2,
+    HashLanes2 = "hash_lanes_2",
     /// Batches of three or four body hashes.
-    HashLanes3To4,
+    HashLanes3To4 = "hash_lanes_3_to_4",
     /// Batches of five to eight body hashes.
-    HashLanes5To8,
+    HashLanes5To8 = "hash_lanes_5_to_8",
     /// Batches of nine to sixteen body hashes.
-    HashLanes9To16,
+    HashLanes9To16 = "hash_lanes_9_to_16",
     /// Batches of seventeen or more body hashes.
-    HashLanes17AndMore,
+    HashLanes17AndMore = "hash_lanes_17_and_more",
     /// Turns of the loop in which RSA-2048 signatures were ready for the kernel, whether or not there is one.
-    RsaBatches,
+    RsaBatches = "rsa_batches",
     /// RSA-2048 signatures that were ready in those turns.
-    RsaLanes,
+    RsaLanes = "rsa_lanes",
     /// Batches of one RSA-2048 signatures.
-    RsaLanes1,
+    RsaLanes1 = "rsa_lanes_1",
     /// Batches of two RSA-2048 signatures.
-    RsaLanes2,
+    RsaLanes2 = "rsa_lanes_2",
     /// Batches of three or four RSA-2048 signatures.
-    RsaLanes3To4,
+    RsaLanes3To4 = "rsa_lanes_3_to_4",
     /// Batches of five to eight RSA-2048 signatures.
-    RsaLanes5To8,
+    RsaLanes5To8 = "rsa_lanes_5_to_8",
     /// Batches of nine to sixteen RSA-2048 signatures.
-    RsaLanes9To16,
+    RsaLanes9To16 = "rsa_lanes_9_to_16",
     /// Batches of seventeen or more RSA-2048 signatures.
-    RsaLanes17AndMore,
+    RsaLanes17AndMore = "rsa_lanes_17_and_more",
     /// Next-hop transactions given back because the body stalled.
-    NextHopReleased,
+    NextHopReleased = "next_hop_released",
     /// Decision records lost because the ring was full.
-    RecordsLost,
+    RecordsLost = "records_lost",
+    /// Looks at the shard's timer that found it late by a tenth of a second or more.
+    Stalls = "stalls",
+    /// Accepted recipients that were counted and not recorded (--log-sample).
+    RecordsSampled = "records_sampled",
+    /// Anonymous clients whose address is private, shared, link-local or loopback.
+    PrivateClients = "private_clients",
+    /// Anonymous clients whose address is IPv6.
+    Ipv6Clients = "ipv6_clients",
+    /// Anonymous clients whose address is IPv4.
+    Ipv4Clients = "ipv4_clients",
+    /// Anonymous clients whose address is IPv4, shown as IPv6 (IPv4-mapped).
+    MappedClients = "mapped_clients",
 }
 
 impl Counter {
-    /// Every counter, in the order of the enum.
-    pub const ALL: [Counter; 55] = [
-        Counter::Connections,
-        Counter::ConnectionsEnded,
-        Counter::AcceptStarved,
-        Counter::ProxyRefused,
-        Counter::EarlyTalkers,
-        Counter::TlsSessions,
-        Counter::TlsFailed,
-        Counter::DnsBreakerOpened,
-        Counter::DnsBreakerClosed,
-        Counter::DnsBreakerShed,
-        Counter::RecipientsAccepted,
-        Counter::RecipientsRefused,
-        Counter::MessagesAccepted,
-        Counter::MessagesRefused,
-        Counter::MessagesUnknown,
-        Counter::MessageOctets,
-        Counter::WouldRefuse,
-        Counter::MemoryRefused,
-        Counter::MemoryReserved,
-        Counter::MemoryReturned,
-        Counter::MemoryPeak,
-        Counter::ConnectionLimit,
-        Counter::SessionLimit,
-        Counter::MessageLimit,
-        Counter::RecipientLimit,
-        Counter::IdentityLimit,
-        Counter::LimitForgotten,
-        Counter::LimitUntracked,
-        Counter::BrownoutMs,
-        Counter::ShedMs,
-        Counter::ShedForBacklog,
-        Counter::ShedForLag,
-        Counter::ShedForMemory,
-        Counter::ShedForDescriptors,
-        Counter::ShedForConnections,
-        Counter::ShedForNextHop,
-        Counter::ShedUnaccepted,
-        Counter::HashBatches,
-        Counter::HashLanes,
-        Counter::HashLanes1,
-        Counter::HashLanes2,
-        Counter::HashLanes3To4,
-        Counter::HashLanes5To8,
-        Counter::HashLanes9To16,
-        Counter::HashLanes17AndMore,
-        Counter::RsaBatches,
-        Counter::RsaLanes,
-        Counter::RsaLanes1,
-        Counter::RsaLanes2,
-        Counter::RsaLanes3To4,
-        Counter::RsaLanes5To8,
-        Counter::RsaLanes9To16,
-        Counter::RsaLanes17AndMore,
-        Counter::NextHopReleased,
-        Counter::RecordsLost,
-    ];
-
     /// Batches of body hashes by lanes filled, in the order of [`LANES`].
     pub const HASH_LANES: [Counter; LANES.len()] = [
         Counter::HashLanes1,
@@ -198,68 +185,6 @@ impl Counter {
         Counter::RsaLanes9To16,
         Counter::RsaLanes17AndMore,
     ];
-
-    /// The counter's name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Counter::Connections => "connections",
-            Counter::ConnectionsEnded => "connections_ended",
-            Counter::AcceptStarved => "accept_starved",
-            Counter::ProxyRefused => "proxy_refused",
-            Counter::EarlyTalkers => "early_talkers",
-            Counter::TlsSessions => "tls_sessions",
-            Counter::TlsFailed => "tls_failed",
-            Counter::DnsBreakerOpened => "dns_breaker_opened",
-            Counter::DnsBreakerClosed => "dns_breaker_closed",
-            Counter::DnsBreakerShed => "dns_breaker_shed",
-            Counter::RecipientsAccepted => "recipients_accepted",
-            Counter::RecipientsRefused => "recipients_refused",
-            Counter::MessagesAccepted => "messages_accepted",
-            Counter::MessagesRefused => "messages_refused",
-            Counter::MessagesUnknown => "messages_unknown",
-            Counter::MessageOctets => "message_octets",
-            Counter::WouldRefuse => "would_refuse",
-            Counter::MemoryRefused => "memory_refused",
-            Counter::MemoryReserved => "memory_reserved",
-            Counter::MemoryReturned => "memory_returned",
-            Counter::MemoryPeak => "memory_peak",
-            Counter::ConnectionLimit => "connection_limit",
-            Counter::SessionLimit => "session_limit",
-            Counter::MessageLimit => "message_limit",
-            Counter::RecipientLimit => "recipient_limit",
-            Counter::IdentityLimit => "identity_limit",
-            Counter::LimitForgotten => "limit_forgotten",
-            Counter::LimitUntracked => "limit_untracked",
-            Counter::BrownoutMs => "brownout_ms",
-            Counter::ShedMs => "shed_ms",
-            Counter::ShedForBacklog => "shed_for_backlog",
-            Counter::ShedForLag => "shed_for_lag",
-            Counter::ShedForMemory => "shed_for_memory",
-            Counter::ShedForDescriptors => "shed_for_descriptors",
-            Counter::ShedForConnections => "shed_for_connections",
-            Counter::ShedForNextHop => "shed_for_next_hop",
-            Counter::ShedUnaccepted => "shed_unaccepted",
-            Counter::HashBatches => "hash_batches",
-            Counter::HashLanes => "hash_lanes",
-            Counter::HashLanes1 => "hash_lanes_1",
-            Counter::HashLanes2 => "hash_lanes_2",
-            Counter::HashLanes3To4 => "hash_lanes_3_to_4",
-            Counter::HashLanes5To8 => "hash_lanes_5_to_8",
-            Counter::HashLanes9To16 => "hash_lanes_9_to_16",
-            Counter::HashLanes17AndMore => "hash_lanes_17_and_more",
-            Counter::RsaBatches => "rsa_batches",
-            Counter::RsaLanes => "rsa_lanes",
-            Counter::RsaLanes1 => "rsa_lanes_1",
-            Counter::RsaLanes2 => "rsa_lanes_2",
-            Counter::RsaLanes3To4 => "rsa_lanes_3_to_4",
-            Counter::RsaLanes5To8 => "rsa_lanes_5_to_8",
-            Counter::RsaLanes9To16 => "rsa_lanes_9_to_16",
-            Counter::RsaLanes17AndMore => "rsa_lanes_17_and_more",
-            Counter::NextHopReleased => "next_hop_released",
-            Counter::RecordsLost => "records_lost",
-        }
-    }
 }
 
 /// How batches are told apart by lanes filled: the most of each kind, and the kind in words.
@@ -276,12 +201,77 @@ pub struct Counters {
 #[repr(align(128))]
 struct Block {
     values: [AtomicU64; Counter::ALL.len()],
+    gauges: [AtomicU64; Gauge::ALL.len()],
+    /// By stage, rule and verdict.
+    decisions: [AtomicU64; STAGES_MAX * RULES_MAX * VERDICTS_MAX],
+    /// Objections on trial, by rule.
+    would: [AtomicU64; RULES_MAX],
+    timings: [Histogram; Timing::ALL.len()],
 }
 
 impl Default for Block {
     fn default() -> Block {
-        Block { values: [const { AtomicU64::new(0) }; Counter::ALL.len()] }
+        Block {
+            values: [const { AtomicU64::new(0) }; Counter::ALL.len()],
+            gauges: [const { AtomicU64::new(0) }; Gauge::ALL.len()],
+            decisions: [const { AtomicU64::new(0) }; STAGES_MAX * RULES_MAX * VERDICTS_MAX],
+            would: [const { AtomicU64::new(0) }; RULES_MAX],
+            timings: std::array::from_fn(|_| Histogram::default()),
+        }
     }
+}
+
+/// A value of a shard that goes up and down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Gauge {
+    /// The load level: 0 normal, 1 brownout, 2 shed.
+    Level,
+    /// How late the shard's timer was at the last look, in milliseconds.
+    LagMs,
+    /// The longest that it ever was late, in milliseconds.
+    StallMaxMs,
+    /// Lookups under way.
+    LookupsInFlight,
+    /// Clients that wait for a word of the next hop.
+    NextHopWaits,
+    /// The thread's id, for the kernel's accounts of it; 0 while it is not known.
+    ThreadId,
+}
+
+impl Gauge {
+    /// Every one, in the order of the enum.
+    pub const ALL: &'static [Gauge] =
+        &[Gauge::Level, Gauge::LagMs, Gauge::StallMaxMs, Gauge::LookupsInFlight, Gauge::NextHopWaits, Gauge::ThreadId];
+}
+
+/// One decision by number: the stage, the rule and the verdict, each as its enum counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecisionKey {
+    /// Less than [`STAGES_MAX`].
+    pub stage: usize,
+    /// Less than [`RULES_MAX`].
+    pub rule: usize,
+    /// Less than [`VERDICTS_MAX`].
+    pub verdict: usize,
+}
+
+impl DecisionKey {
+    fn index(self) -> usize {
+        (self.stage * RULES_MAX + self.rule) * VERDICTS_MAX + self.verdict
+    }
+}
+
+/// Most stages that can be told apart.
+pub const STAGES_MAX: usize = 4;
+/// Most rules that can be told apart.
+pub const RULES_MAX: usize = 32;
+/// Most verdicts that can be told apart.
+pub const VERDICTS_MAX: usize = 4;
+
+/// One writer a block: a plain load and store are enough, no locked instruction.
+fn add(value: &AtomicU64, amount: u64) {
+    value.store(value.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
 impl Counters {
@@ -290,10 +280,39 @@ impl Counters {
         self.add(counter, 1);
     }
 
-    /// Adds `amount`. One writer a block: a plain load and store are enough, no locked instruction.
+    /// Adds `amount`.
     pub fn add(&self, counter: Counter, amount: u64) {
-        let value = &self.block.values[counter as usize];
-        value.store(value.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        add(&self.block.values[counter as usize], amount);
+    }
+
+    /// Counts a decision. One that is out of bounds is not counted.
+    pub fn decided(&self, key: DecisionKey) {
+        if let Some(value) = self.block.decisions.get(key.index()) {
+            add(value, 1);
+        }
+    }
+
+    /// Counts an objection of `rule` that was not enforced.
+    pub fn would_refuse(&self, rule: usize) {
+        if let Some(value) = self.block.would.get(rule) {
+            add(value, 1);
+        }
+    }
+
+    /// Takes a time into account, in microseconds.
+    pub fn time(&self, timing: Timing, us: u64) {
+        self.block.timings[timing as usize].add(us);
+    }
+
+    /// Sets a value.
+    pub fn set(&self, gauge: Gauge, value: u64) {
+        self.block.gauges[gauge as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// A value as it is now.
+    #[must_use]
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.block.gauges[gauge as usize].load(Ordering::Relaxed)
     }
 
     /// Raises a high-water mark to `value`, if it is lower. The sum over shards is of marks of different times.
@@ -335,6 +354,36 @@ impl Total {
     pub fn value(&self, counter: Counter) -> u64 {
         self.shards.iter().map(|shard| shard.value(counter)).sum()
     }
+
+    /// How often a decision fell.
+    #[must_use]
+    pub fn decisions(&self, key: DecisionKey) -> u64 {
+        let value = |shard: &Counters| shard.block.decisions.get(key.index()).map_or(0, |v| v.load(Ordering::Relaxed));
+        self.shards.iter().map(value).sum()
+    }
+
+    /// How often `rule` objected and was not enforced.
+    #[must_use]
+    pub fn would_refuse(&self, rule: usize) -> u64 {
+        let value = |shard: &Counters| shard.block.would.get(rule).map_or(0, |v| v.load(Ordering::Relaxed));
+        self.shards.iter().map(value).sum()
+    }
+
+    /// How long something takes.
+    #[must_use]
+    pub fn timing(&self, timing: Timing) -> Distribution {
+        let mut sum = Distribution::default();
+        for shard in &self.shards {
+            shard.block.timings[timing as usize].add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// The shards.
+    #[must_use]
+    pub fn shards(&self) -> &[Counters] {
+        &self.shards
+    }
 }
 
 #[cfg(test)]
@@ -356,7 +405,19 @@ mod tests {
         let shards = vec![Counters::default(), Counters::default()];
         shards[0].add(Counter::MessageOctets, 5);
         shards[1].clone().add_one(Counter::MessageOctets);
-        assert_eq!(Total::of(shards).value(Counter::MessageOctets), 6);
+        let total = Total::of(shards.clone());
+        assert_eq!(total.value(Counter::MessageOctets), 6);
+        let key = |stage, rule, verdict| DecisionKey { stage, rule, verdict };
+        for shard in &shards {
+            shard.decided(key(3, 31, 3));
+            shard.would_refuse(31);
+            shard.time(Timing::Spf, 100);
+        }
+        shards[0].decided(key(0, 0, 0));
+        shards[0].decided(key(4, 0, 0));
+        assert_eq!([key(3, 31, 3), key(0, 0, 0), key(4, 0, 0)].map(|key| total.decisions(key)), [2, 1, 0]);
+        assert_eq!((total.would_refuse(31), total.would_refuse(32)), (2, 0));
+        assert_eq!((total.timing(Timing::Spf).count(), total.timing(Timing::Dkim).count()), (2, 0));
         for (index, counter) in Counter::ALL.iter().enumerate() {
             assert_eq!(*counter as usize, index);
             assert!(Counter::ALL[..index].iter().all(|other| other.name() != counter.name()));

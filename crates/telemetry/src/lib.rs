@@ -5,21 +5,36 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-/// One line on standard error, with our name in front. Standard error may be a pipe that nobody reads any more: that must never hurt.
-#[macro_export]
-macro_rules! say {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "mx6: {}", format_args!($($argument)*));
-    }};
-}
-
 mod counters;
 mod decision;
-mod recorder;
+mod feed;
+mod gateway;
+mod journal;
+mod log;
 
-pub use counters::{Counter, Counters, LANES, Total};
+mod messages;
+mod observer;
+mod ranking;
+mod recorder;
+mod status;
+mod timings;
+mod trace;
+mod transcript;
+
+pub use counters::{Counter, Counters, DecisionKey, Gauge, LANES, RULES_MAX, STAGES_MAX, Total, VERDICTS_MAX};
 pub use decision::{
     Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord,
 };
-pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};
+pub use feed::{Feed, Heard, Listener};
+pub use gateway::is_private;
+pub use log::{LogError, LogTarget, OpenLog};
+pub use messages::{Level, is_told, level, set_level, tell};
+pub use observer::Observer;
+pub use recorder::{Recorder, Recorders, Reopen};
+pub use status::{
+    CacheStatus, DecisionCount, DnsStatus, Finding, GateStatus, LastRefusal, LogStatus, NextHopStatus, Observed,
+    Ranked, Readiness, RuleCount, ShardStatus, Status, TimingStatus, WouldRefuse,
+};
+pub use timings::{Bucket, Distribution, Timing};
+pub use trace::{Tracer, Tracing};
+pub use transcript::{Event, Said, TranscriptError, What, read_transcript};

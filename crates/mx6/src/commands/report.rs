@@ -1,6 +1,5 @@
 //! `mx6 report`: what enforcing would refuse, or did, from decision records.
 
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,9 +7,10 @@ use clap::Args;
 use mx6_console::calendar;
 use mx6_console::report::{Options, Report as Figures, ReportError};
 
-use crate::{EX_DATAERR, Failure, failure};
+use super::config::print;
+use crate::failure::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, Failure, failure};
 
-/// What to report on.
+/// Say from decision records what enforcing the rules would refuse, or did: from whom, how much, and whether it came back over IPv4.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Report {
@@ -56,7 +56,7 @@ impl Report {
         };
         let unreadable = |error: ReportError| {
             let code = if matches!(error, ReportError::Open { .. }) { EX_NOINPUT } else { EX_DATAERR };
-            failure(code)(error.into())
+            failure(code)(error)
         };
         let report = Figures::read(options, &self.files).map_err(unreadable)?;
         if let Some(path) = &self.html {
@@ -66,13 +66,7 @@ impl Report {
                 .map_err(|error| failure(EX_CANTCREAT)(anyhow::anyhow!("cannot write {}: {error}", path.display())))?;
         }
         let text = if self.json { format!("{:#}\n", report.to_json()) } else { report.to_text() };
-        match std::io::stdout().write_all(text.as_bytes()) {
-            // The reader has left, as `head` does.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            printed => {
-                printed.map_err(|error| failure(EX_CANTCREAT)(anyhow::anyhow!("cannot print the report: {error}")))
-            }
-        }
+        print(&text)
     }
 }
 
@@ -88,7 +82,3 @@ fn span(text: &str) -> Result<u64, String> {
 
 /// No sender tries longer.
 const WINDOW_MS_MAX: u64 = 30 * 86_400_000;
-/// sysexits.h: an input file did not exist or was not readable.
-const EX_NOINPUT: u8 = 66;
-/// sysexits.h: an output file cannot be created.
-const EX_CANTCREAT: u8 = 73;

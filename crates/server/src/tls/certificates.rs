@@ -93,8 +93,16 @@ fn certified_key(files: &CertificateFiles, provider: &CryptoProvider) -> Result<
     })
 }
 
+/// Whether the files can be read, and the key is that of the certificate.
+///
+/// # Errors
+/// If not.
+pub(crate) fn fits_its_key(files: &CertificateFiles) -> Result<(), TlsError> {
+    certified_key(files, &rustls::crypto::aws_lc_rs::default_provider()).map(|_| ())
+}
+
 /// All certificates of a PEM file; at least one.
-pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
     let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;

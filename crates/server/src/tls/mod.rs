@@ -15,6 +15,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 pub use certificates::{CertificateFiles, TlsError};
+pub(crate) use certificates::{fits_its_key, read_certificates as certificate_chain};
 pub(crate) use channel::Channel;
 pub use client_certificates::{CertificateConnector, CertificateConnectorError};
 
