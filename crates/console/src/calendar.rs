@@ -24,7 +24,7 @@ pub fn rfc3339(text: &str) -> Option<u64> {
     let (clock, zone) = clock.split_at(zone_at);
     let (whole, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
     let seconds = seconds_of_day(whole)?;
-    let milliseconds = digits(&format!("{fraction:0<3}").get(..3)?.to_owned())?;
+    let milliseconds = digits(format!("{fraction:0<3}").get(..3)?)?;
     let offset_ms = match zone {
         "Z" | "z" => 0,
         _ => i64::try_from(seconds_of_day(&format!("{}:00", &zone[1..]))?).ok()? * 1000,

@@ -137,6 +137,11 @@ pub(crate) struct Event {
 }
 
 impl Event {
+    /// It was taken, and enforcing would have refused it.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.outcome == Outcome::WouldRefuse
+    }
+
     /// None for a refusal before there was a recipient.
     pub(crate) fn of(record: &Record<'_>) -> Option<Event> {
         if !matches!(&*record.stage, "rcpt" | "end-of-data") {

@@ -8,7 +8,6 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
 use super::attempts::Attempt;
-use super::event::Outcome;
 
 /// What became of a refused message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +98,7 @@ impl<P> Fallback<P> {
         for (path, _) in &attempt.recipients {
             let Some((number, by_message_id)) = self.find(attempt, path) else { continue };
             let Some(watched) = self.at(number) else { continue };
-            if attempt.event.outcome == Outcome::WouldRefuse && watched.on_trial {
+            if attempt.event.is_on_trial() && watched.on_trial {
                 continue;
             }
             watched.by_message_id |= by_message_id;
@@ -115,7 +114,7 @@ impl<P> Fallback<P> {
 
     /// Whether this refusal is of a message that was refused before; recipients that were not there then are waited for as well.
     pub(crate) fn is_again(&mut self, attempt: &Attempt) -> bool {
-        let on_trial = attempt.event.outcome == Outcome::WouldRefuse;
+        let on_trial = attempt.event.is_on_trial();
         let before = attempt.recipients.iter().find_map(|(path, _)| {
             let (number, by_message_id) = self.find(attempt, path)?;
             let watched = self.at(number)?;
@@ -139,7 +138,7 @@ impl<P> Fallback<P> {
         self.watched.push_back(Some(Watched {
             place,
             refused_ms: event.unix_ms,
-            on_trial: event.outcome == Outcome::WouldRefuse,
+            on_trial: event.is_on_trial(),
             message_id: event.message_id.as_deref().map(|id| self.hasher.hash_one(id)),
             by_message_id: false,
             recipients: 0,

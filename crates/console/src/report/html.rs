@@ -126,7 +126,7 @@ fn mail(page: &mut String, tally: &Tally) {
         row(page, outcome.words(), &messages, &recipients, &size);
     }
     if tally.again > 0 {
-        row(page, "… refused again, later tries", &count(tally.again), "", "");
+        row(page, "… more tries with the same messages", &count(tally.again), "", "");
     }
     if tally.next_hop_refused > 0 {
         row(page, "… of the other refusals, a rule objected as well", &count(tally.next_hop_refused), "", "");
@@ -178,7 +178,7 @@ fn senders(page: &mut String, tally: &Tally, top: usize, is_open: bool) {
         _ = writeln!(
             page,
             "<details{open}><summary>By {} <span>{}</span></summary>\n<div class=\"table\"><table>\n<tr><th class=\"text\">{}</th>\
-             <th>messages</th><th class=\"wide\">octets</th><th class=\"text\">rule</th><th class=\"text\">came back</th></tr>",
+             <th>messages</th><th class=\"wide\">octets</th><th class=\"text\">rule</th><th class=\"text\">what became of it</th></tr>",
             kind.words(),
             count(senders.all.len() as u64),
             kind.words(),
@@ -195,22 +195,20 @@ fn senders(page: &mut String, tally: &Tally, top: usize, is_open: bool) {
 
 fn sender_row(page: &mut String, sender: &Sender) {
     let size = if sender.volume.octets == 0 { "–".to_owned() } else { octets(sender.volume.octets) };
-    let median = sender.fates.percentile_ms(50);
-    let back = median.map(|median| format!("<small>half within {}</small>", duration(median))).unwrap_or_default();
-    let mut details = vec![format!("{} to {}", Utc(sender.first_ms), Utc(sender.last_ms))];
+    let stories: String = words::stories(sender).iter().map(|story| format!("<div>{}</div>", Html(story))).collect();
+    let mut details = vec![words::period(sender)];
     details.extend((!sender.facts.is_empty()).then(|| sender.facts.to_string()));
     details.extend(sender.over_ipv4.map(|also| if also { "also over IPv4" } else { "never over IPv4" }.to_owned()));
-    details.extend((sender.again > 0).then(|| format!("refused again {}", counted(sender.again, "time"))));
+    details.extend((sender.again > 0).then(|| words::more_tries(sender.again)));
     details.push(format!("session {}", sender.session));
     _ = writeln!(
         page,
         "<tr><td class=\"text name\">{}<small>{}</small></td><td>{}</td><td class=\"wide\">{size}</td><td class=\"text\">{}</td>\
-         <td class=\"text\">{}{back}</td></tr>",
+         <td class=\"text\">{stories}</td></tr>",
         Html(&sender.name),
         Html(&details.join("; ")),
         count(sender.volume.messages),
         Html(&words::main_objection(sender)),
-        Html(&words::fates(&sender.fates)),
     );
 }
 

@@ -56,7 +56,8 @@ fn tally(tally: &Tally, verdict: &str) -> Value {
         "sessions": tally.sessions(),
         "judged_messages": tally.judged(),
         "objected_messages": tally.objected(),
-        "refused_again": tally.again,
+        "temporary_on_trial_messages": tally.temporary_on_trial,
+        "more_tries": tally.again,
         "refused_by_next_hop_as_well": tally.next_hop_refused,
         "outcomes": Map::from_iter(outcomes),
         "rules": Map::from_iter(rules),
@@ -89,23 +90,25 @@ fn fates(fates: &Fates) -> Value {
 
 fn sender(sender: &Sender) -> Value {
     let rules = Objection::ALL.map(|objection| (name(objection), sender.objections[objection as usize].into()));
-    let mut fallback = fates(&sender.fates);
-    if let Some(fallback) = fallback.as_object_mut() {
-        fallback.remove("histogram");
-    }
+    let without_histogram = |of: &Fates| {
+        let mut fates = fates(of);
+        fates.as_object_mut().and_then(|fates| fates.remove("histogram"));
+        fates
+    };
     json!({
         "name": sender.name,
         "messages": sender.volume.messages,
+        "on_trial_messages": sender.on_trial_messages,
         "recipients": sender.volume.recipients,
         "octets": sender.volume.octets,
-        "refused_again": sender.again,
+        "more_tries": sender.again,
         "rules": Map::from_iter(rules),
         "first": moment(sender.first_ms),
         "last": moment(sender.last_ms),
         "session": sender.session,
         "facts": sender.facts,
         "also_over_ipv4": sender.over_ipv4,
-        "fallback": fallback,
+        "fallback": {"refused": without_histogram(&sender.refused), "on_trial": without_histogram(&sender.on_trial)},
     })
 }
 

@@ -132,6 +132,8 @@ struct Counting {
     unwatched: u64,
     over_ipv4: OverIpv4,
     hasher: RandomState,
+    /// Of all records, whatever their domain: how far the fate of a message can be known.
+    newest_ms: u64,
 }
 
 /// Where the fate of a refused message is to be counted.
@@ -150,6 +152,7 @@ impl Counting {
             unwatched: 0,
             over_ipv4: OverIpv4::default(),
             hasher: RandomState::new(),
+            newest_ms: 0,
         }
     }
 
@@ -160,6 +163,7 @@ impl Counting {
         if is_outside {
             return;
         }
+        self.newest_ms = self.newest_ms.max(record.unix_ms);
         let Some(event) = Event::of(record) else {
             self.early_refusals += 1;
             return;
@@ -242,7 +246,7 @@ impl Counting {
         self.attempts.finish(|attempt| whole.push(attempt));
         whole.iter().for_each(|attempt| self.attempt(attempt));
         let mut settled = Vec::new();
-        self.fallback.finish(self.total.last_ms, |one| settled.push(one));
+        self.fallback.finish(self.newest_ms, |one| settled.push(one));
         settled.into_iter().for_each(|one| self.settle(one));
         for tally in self.domains.values_mut().chain([&mut self.total]) {
             tally.compare(|kind, name| self.over_ipv4.has(kind, name));

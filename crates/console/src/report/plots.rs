@@ -55,7 +55,7 @@ fn over_time(tally: &Tally) -> Option<Bars> {
     let label = |at: usize| {
         let text = Utc((first + at as u64 * step) * 3_600_000).to_string();
         // Month and day; the hour where bars are shorter than a day.
-        let end = if step >= 24 || every as u64 * step % 24 == 0 { 10 } else { 16 };
+        let end = if step >= 24 || (every as u64 * step).is_multiple_of(24) { 10 } else { 16 };
         (at, text.get(5..end).unwrap_or_default().to_owned())
     };
     Some(Bars {

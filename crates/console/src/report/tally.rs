@@ -140,7 +140,9 @@ pub(crate) fn envelope_domain(event: &Event) -> String {
 pub(crate) struct Sender {
     pub(crate) name: String,
     pub(crate) volume: Volume,
-    /// Refusals of messages that had been refused before.
+    /// How many of its messages were on trial: taken, and would have been refused.
+    pub(crate) on_trial_messages: u64,
+    /// Further tries with messages that are counted.
     pub(crate) again: u64,
     pub(crate) objections: [u64; Objection::ALL.len()],
     pub(crate) first_ms: u64,
@@ -148,7 +150,9 @@ pub(crate) struct Sender {
     /// The first session, and what was known there.
     pub(crate) session: Box<str>,
     pub(crate) facts: Box<str>,
-    pub(crate) fates: Fates,
+    /// Of what was refused, and of what was on trial.
+    pub(crate) refused: Fates,
+    pub(crate) on_trial: Fates,
     /// It is known to deliver over IPv4 too; none where that cannot be told, as of a network.
     pub(crate) over_ipv4: Option<bool>,
 }
@@ -172,13 +176,15 @@ impl Senders {
         self.all.push(Sender {
             name: name.to_owned(),
             volume: Volume::default(),
+            on_trial_messages: 0,
             again: 0,
             objections: Default::default(),
             first_ms: event.unix_ms,
             last_ms: event.unix_ms,
             session: event.session.clone(),
             facts: event.facts.clone(),
-            fates: Fates::default(),
+            refused: Fates::default(),
+            on_trial: Fates::default(),
             over_ipv4: None,
         });
         Some(index)
@@ -203,11 +209,13 @@ pub(crate) struct Tally {
     pub(crate) last_ms: u64,
     sessions: Recent,
     outcomes: [Volume; Outcome::ALL.len()],
-    /// Refused messages that came again and were refused again: so many more attempts.
+    /// Further tries with messages that are counted: refused again, or copies of what is on trial.
     pub(crate) again: u64,
     /// Mail that a rule would have refused, and that the next hop did refuse.
     pub(crate) next_hop_refused: u64,
     objections: [Volume; Objection::ALL.len()],
+    /// Messages on trial to which a rule objected only because DNS failed.
+    pub(crate) temporary_on_trial: u64,
     /// Of what was refused, and of what would have been.
     pub(crate) refused: Fates,
     pub(crate) on_trial: Fates,
@@ -228,6 +236,7 @@ impl Default for Tally {
             again: 0,
             next_hop_refused: 0,
             objections: Default::default(),
+            temporary_on_trial: 0,
             refused: Fates::default(),
             on_trial: Fates::default(),
             senders: Default::default(),
@@ -262,6 +271,7 @@ impl Tally {
         }
         if let Some(objection) = event.objection {
             self.objections[objection as usize].add(recipients, event.size_octets);
+            self.temporary_on_trial += u64::from(event.is_on_trial() && objection.is_temporary());
         }
         Kind::ALL.map(|kind| self.sent_by(kind, event, recipients))
     }
@@ -274,6 +284,7 @@ impl Tally {
         };
         let sender = senders.all.get_mut(index as usize)?;
         sender.volume.add(recipients, event.size_octets);
+        sender.on_trial_messages += u64::from(event.is_on_trial());
         if let Some(objection) = event.objection {
             sender.objections[objection as usize] += 1;
         }
@@ -281,7 +292,7 @@ impl Tally {
         Some(index)
     }
 
-    /// A message that had been refused before was refused again.
+    /// Another try with a message that is counted.
     pub(crate) fn message_again(&mut self, event: &Event) {
         self.again += 1;
         for kind in Kind::ALL {
@@ -301,7 +312,8 @@ impl Tally {
         fates.add(fate, took_ms, by_message_id, TIMES_MAX);
         for (senders, index) in self.senders.iter_mut().zip(place) {
             if let Some(sender) = index.and_then(|index| senders.all.get_mut(index as usize)) {
-                sender.fates.add(fate, took_ms, by_message_id, SENDER_TIMES_MAX);
+                let fates = if on_trial { &mut sender.on_trial } else { &mut sender.refused };
+                fates.add(fate, took_ms, by_message_id, SENDER_TIMES_MAX);
             }
         }
     }
@@ -341,10 +353,10 @@ impl Tally {
         self.outcome(Outcome::AcceptedV6).messages + self.objected()
     }
 
-    /// Would-be-refused messages of envelope domains that also deliver over IPv4.
-    pub(crate) fn known_over_ipv4(&self) -> u64 {
+    /// Messages on trial of envelope domains that also deliver over IPv4.
+    pub(crate) fn on_trial_known_over_ipv4(&self) -> u64 {
         let senders = self.senders(Kind::EnvelopeDomain).all.iter().filter(|sender| sender.over_ipv4 == Some(true));
-        senders.map(|sender| sender.volume.messages).sum()
+        senders.map(|sender| sender.on_trial_messages).sum()
     }
 }
 

@@ -351,6 +351,15 @@ fn what_is_missing_is_said() {
     assert_eq!((report.missing().malformed, report.total.records), (1, 1), "what follows a long line is read");
 }
 
+/// Records of other domains show as well that the time has passed in which a message could have come again.
+#[test]
+fn a_domain_with_little_mail_is_judged_too() {
+    let refused = Mail::new(0, "a", V6, RefusedRcpt("reverse-dns")).to(&["bob@trial.example"]);
+    let text = text_of(&[refused, later()]);
+    let trial = report_on(Options { domains: vec!["trial.example".into()], ..options() }, &[text.as_bytes()]);
+    assert_eq!(fates(&trial.to_json(), "refused"), "0 0 0 1 0 id 0");
+}
+
 #[test]
 fn only_what_was_asked_for() {
     let mails = [
@@ -388,7 +397,7 @@ fn the_verdict_says_what_matters() {
         ),
         (
             vec![Mail::new(0, "a", V6, would), Mail::new(9000, "b", V4, Accepted).from("b@sender.example")],
-            &["all are of sender domains that deliver over IPv4 too."],
+            &["it is of a sender domain that delivers over IPv4 too."],
         ),
         (
             vec![
@@ -439,4 +448,121 @@ fn hostile_text_stays_text() {
     assert!(page.contains("&lt;script&gt;"));
     let wide: Vec<&str> = printed.lines().filter(|line| line.chars().count() > 100).collect();
     assert!(wide.is_empty(), "{wide:#?}");
+}
+
+/// Refused mail and mail on trial are other stories, and a total has both.
+#[test]
+fn a_trial_is_told_apart_from_refusals() {
+    let refused = |ms, session, rule| Mail::new(ms, session, V6, Refused(rule));
+    let on_trial = |ms, session, rule| Mail::new(ms, session, V6, Would(rule)).to(&["bob@trial.example"]);
+    let known = Mail::new(1000, "k", V4, Accepted).from("b@sender.example").to(&["carol@open.example"]);
+    let rows: Vec<(&str, Vec<Mail>, &str, &str)> = vec![
+        (
+            "who is known over IPv4 was refused, a stranger was on trial",
+            vec![
+                refused(0, "a", "spf-or-dkim"),
+                known.clone(),
+                on_trial(9000, "b", "spf-or-dkim").from("x@stranger.example"),
+            ],
+            "it is not of a sender domain that was seen to deliver over IPv4: look at it.",
+            "all are of sender domains",
+        ),
+        (
+            "one of two on trial is known",
+            vec![
+                refused(0, "a", "spf-or-dkim"),
+                known,
+                on_trial(9000, "b", "spf-or-dkim").from("x@stranger.example"),
+                on_trial(9500, "c", "spf-or-dkim").id("c"),
+            ],
+            "1 is of a sender domain that delivers over IPv4 too, 1 is not: look at it.",
+            "2 are of",
+        ),
+        (
+            "DNS failed for what was refused only",
+            vec![
+                refused(0, "a", "spf-or-dkim-temperror"),
+                refused(5000, "b", "reverse-dns-temperror").from("b@b.example"),
+                on_trial(9000, "c", "spf-or-dkim"),
+            ],
+            "on trial, would have refused 1 more",
+            "temporary DNS failure",
+        ),
+        (
+            "DNS failed for both",
+            vec![
+                refused(0, "a", "spf-or-dkim-temperror"),
+                on_trial(9000, "c", "spf-or-dkim"),
+                on_trial(9900, "d", "reverse-dns-temperror"),
+            ],
+            "1 of them for a temporary DNS failure, which says nothing of the sender.",
+            "2 of them for",
+        ),
+    ];
+    for (what, mails, says, never) in rows {
+        let figures = figures(&[mails, vec![later()]].concat());
+        let verdict = figures["total"]["verdict"].as_str().unwrap();
+        assert!(verdict.contains(says) && !verdict.contains(never), "{what}: {verdict}");
+    }
+}
+
+/// What was delivered on trial and came once is not lost: nobody waits for it.
+#[test]
+fn senders_have_both_stories() {
+    let mails = [
+        Mail::new(0, "a", V6, Refused("spf-or-dkim")).id("a"),
+        Mail::new(60_000, "b", V6, Would("spf-or-dkim")).id("b").to(&["bob@trial.example"]),
+        Mail::new(70_000, "c", V6, Would("spf-or-dkim")).id("c").to(&["bob@trial.example"]),
+        Mail::new(80_000, "d", V4, Accepted).id("c").to(&["bob@trial.example"]),
+        later(),
+    ];
+    let report = report_on(options(), &[text_of(&mails).as_bytes()]);
+    let figures = report.to_json();
+    let of = |sender: &Value| {
+        let count = |story: &str, fate: &str| sender["fallback"][story][fate].as_u64();
+        ["refused", "on_trial"].map(|story| [count(story, "over_ipv4"), count(story, "not_seen")])
+    };
+    let (total, trial) = (&figures["total"]["senders"], &figures["domains"]["trial.example"]["senders"]);
+    for kind in ["networks", "helo_names", "envelope_domains", "from_domains"] {
+        assert_eq!(of(&total[kind][0]), [[Some(0), Some(1)], [Some(1), Some(1)]], "{kind}: {total:#}");
+        assert_eq!(of(&trial[kind][0]), [[Some(0), Some(0)], [Some(1), Some(1)]], "{kind}: {trial:#}");
+    }
+    let (refused, on_trial) =
+        ("refused: 1 not seen again", "on trial: 1 again over IPv4 (half within 10 s), 1 came once");
+    for text in [report.to_text(), report.to_html().unwrap()] {
+        assert!(text.contains(refused) && text.contains(on_trial), "{text}");
+    }
+    let trial =
+        report_on(Options { domains: vec!["trial.example".into()], ..options() }, &[text_of(&mails).as_bytes()]);
+    for text in [trial.to_text(), trial.to_html().unwrap()] {
+        assert!(text.contains(on_trial) && !text.contains("not seen"), "{text}");
+    }
+}
+
+/// One sender, and all that can become of its mail.
+#[test]
+fn many_fates_stay_in_the_columns() {
+    let both: &[&str] = &["bob@open.example", "carol@open.example"];
+    let refused = |ms, session, from| Mail::new(ms, session, V6, RefusedRcpt("reverse-dns")).from(from);
+    let mails = [
+        refused(0, "a", "1@sender.example"),
+        Mail::new(60_000, "b", V4, Accepted).from("1@sender.example"),
+        refused(70_000, "c", "2@sender.example"),
+        Mail::new(80_000, "d", V6, Accepted).from("2@sender.example"),
+        refused(90_000, "e", "3@sender.example").to(both),
+        Mail::new(95_000, "f", V4, Accepted).from("3@sender.example"),
+        refused(99_000, "g", "4@sender.example"),
+        Mail::new(99_500, "h", V6, Would("spf-or-dkim")).from("5@sender.example"),
+        later(),
+        refused(60 * HOUR_MS + 1, "i", "6@sender.example"),
+    ];
+    let report = report_on(options(), &[text_of(&mails).as_bytes()]);
+    assert_eq!(fates(&report.to_json(), "refused"), "1 1 1 1 1 id 0");
+    let text = report.to_text();
+    let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+    let told =
+        "refused: 1 back over IPv4, 1 over IPv6 (half within 10 s), 1 in part, 1 not seen again, 1 too recent to tell";
+    let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flowing.contains(told) && flowing.contains("on trial: 1 came once"), "{text}");
 }

@@ -63,7 +63,7 @@ fn outcomes(text: &mut String, tally: &Tally) {
         }
     }
     if tally.again > 0 {
-        _ = writeln!(text, "{:<38}{:>12}", "  refused again, later tries", count(tally.again));
+        _ = writeln!(text, "{:<38}{:>12}", "  more tries with the same messages", count(tally.again));
     }
     if tally.next_hop_refused > 0 {
         let words = "  of these a rule objected as well";
@@ -75,7 +75,7 @@ fn objections(text: &mut String, tally: &Tally) {
     if tally.objected() == 0 {
         return;
     }
-    _ = writeln!(text, "\n{:<38}{:>12}{:>12}{:>12}  {}", "rule", "messages", "recipients", "of IPv6", "for");
+    _ = writeln!(text, "\n{:<38}{:>12}{:>12}{:>12}  for", "rule", "messages", "recipients", "of IPv6");
     for objection in Objection::ALL {
         let volume = tally.objection(objection);
         if volume.messages > 0 {
@@ -92,7 +92,7 @@ fn senders(text: &mut String, tally: &Tally, kind: Kind, top: usize) {
     if senders.all.is_empty() || top == 0 {
         return;
     }
-    _ = writeln!(text, "\n{:<38}{:>9}{:>10}  {:<22} {}", kind.words(), "messages", "octets", "rule", "came back");
+    _ = writeln!(text, "\n{:<38}{:>12}{:>12}{:>12}  rule", kind.words(), "messages", "recipients", "octets");
     for sender in senders.ranked().into_iter().take(top) {
         line_of(text, sender, kind);
     }
@@ -102,20 +102,18 @@ fn senders(text: &mut String, tally: &Tally, kind: Kind, top: usize) {
 }
 
 fn line_of(text: &mut String, sender: &Sender, kind: Kind) {
-    let (name, rule) = (printable(&sender.name, 37), printable(&words::main_objection(sender), 22));
-    let (messages, mut size) = (count(sender.volume.messages), octets(sender.volume.octets));
-    if sender.volume.octets == 0 {
-        size = "-".to_owned();
+    let (name, rule) = (printable(&sender.name, 37), words::main_objection(sender));
+    let volume = sender.volume;
+    let size = if volume.octets == 0 { "-".to_owned() } else { octets(volume.octets) };
+    let (messages, recipients) = (count(volume.messages), count(volume.recipients));
+    _ = writeln!(text, "{name:<38}{messages:>12}{recipients:>12}{size:>12}  {rule}");
+    for story in words::stories(sender) {
+        _ = write!(text, "{:DETAIL_COLUMNS$}", "");
+        fill(text, &story, DETAIL_COLUMNS);
     }
-    _ = writeln!(text, "{name:<38}{messages:>9}{size:>10}  {rule:<22} {}", words::fates(&sender.fates));
-    let mut details = vec![format!("{} to {}", Utc(sender.first_ms), Utc(sender.last_ms))];
+    let mut details = vec![words::period(sender)];
+    details.extend((sender.again > 0).then(|| words::more_tries(sender.again)));
     details.push(format!("session {}", sender.session));
-    if sender.again > 0 {
-        details.push(format!("refused again {}", counted(sender.again, "time")));
-    }
-    if let Some(median) = sender.fates.percentile_ms(50) {
-        details.push(format!("back within {} (median)", duration(median)));
-    }
     match sender.over_ipv4 {
         Some(true) => details.push("also delivers over IPv4".to_owned()),
         Some(false) => details.push("never over IPv4".to_owned()),

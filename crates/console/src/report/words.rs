@@ -1,9 +1,10 @@
 //! What the figures come to, in sentences: the same on the terminal and in the page.
 
 use super::event::{Objection, Outcome};
-use super::fallback::Fate;
+use super::fallback::{FATES, Fate};
 use super::tally::{Fates, Kind, Sender, Tally};
 use super::{Missing, Report};
+use crate::calendar::Utc;
 use crate::units::{count, counted, duration, share};
 
 /// What happens, or would, at a domain (or all): the sentence to begin with.
@@ -78,11 +79,7 @@ fn trial(tally: &Tally) -> String {
     let would = tally.outcome(Outcome::WouldRefuse).messages;
     let back = tally.on_trial.back();
     let mut text = String::new();
-    let temporary: u64 = Objection::ALL
-        .into_iter()
-        .filter(|objection| objection.is_temporary())
-        .map(|objection| tally.objection(objection).messages)
-        .sum();
+    let temporary = tally.temporary_on_trial;
     if temporary > 0 {
         text.push_str(&format!(
             " {} of them for a temporary DNS failure, which says nothing of the sender.",
@@ -94,19 +91,30 @@ fn trial(tally: &Tally) -> String {
         let over_v4 = tally.on_trial.count(Fate::OverV4);
         text.push_str(&format!(" {} came again all the same ({} over IPv4);", count(back), count(over_v4)));
     }
-    let known = tally.known_over_ipv4().min(tally.objected());
-    let is_all = known >= would;
+    let known = tally.on_trial_known_over_ipv4();
     let strangers = would.saturating_sub(known);
-    text.push_str(&match (known, is_all) {
-        (_, true) => " all are of sender domains that deliver over IPv4 too.".to_owned(),
+    text.push_str(&match (known, strangers) {
+        (1, 0) => " it is of a sender domain that delivers over IPv4 too.".to_owned(),
+        (_, 0) => " all are of sender domains that deliver over IPv4 too.".to_owned(),
+        (0, 1) => " it is not of a sender domain that was seen to deliver over IPv4: look at it.".to_owned(),
         (0, _) => " none is of a sender domain that was seen to deliver over IPv4: look at these.".to_owned(),
-        _ => format!(
-            " {} are of sender domains that deliver over IPv4 too, {} are not: look at these.",
-            count(known),
-            count(strangers)
-        ),
+        _ => format!(" {}, {}.", known_senders(known), strange_senders(strangers)),
     });
     text
+}
+
+fn known_senders(messages: u64) -> String {
+    match messages {
+        1 => "1 is of a sender domain that delivers over IPv4 too".to_owned(),
+        _ => format!("{} are of sender domains that deliver over IPv4 too", count(messages)),
+    }
+}
+
+fn strange_senders(messages: u64) -> String {
+    match messages {
+        1 => "1 is not: look at it".to_owned(),
+        _ => format!("{} are not: look at these", count(messages)),
+    }
 }
 
 /// What a sender whom this rule stopped can do.
@@ -203,18 +211,54 @@ pub(crate) fn main_objection(sender: &Sender) -> String {
     if others == 0 { most.words().to_owned() } else { format!("{} +{others}", most.words()) }
 }
 
-/// `9 IPv4, 1 IPv6, 2 not seen`: what became of a sender's messages.
-pub(crate) fn fates(fates: &Fates) -> String {
-    let parts = [
-        (Fate::OverV4, "IPv4"),
-        (Fate::OverV6, "IPv6"),
+/// What became of a sender's mail: `refused: 9 back over IPv4, 2 not seen again`, and the same of what was on trial, as far as there is any.
+pub(crate) fn stories(sender: &Sender) -> Vec<String> {
+    let refused = [
+        (Fate::OverV4, "back over IPv4"),
+        (Fate::OverV6, "over IPv6"),
         (Fate::Partly, "in part"),
-        (Fate::NotSeen, "not seen"),
-        (Fate::TooRecent, "open"),
-        (Fate::Unwatched, "unknown"),
+        (Fate::NotSeen, "not seen again"),
+        (Fate::TooRecent, "too recent to tell"),
+        (Fate::Unwatched, "not followed"),
     ];
-    let parts = parts.into_iter().filter(|(fate, _)| fates.count(*fate) > 0);
-    parts.map(|(fate, words)| format!("{} {words}", count(fates.count(fate)))).collect::<Vec<_>>().join(", ")
+    // Mail on trial was delivered: that it comes once is as it should be.
+    let on_trial = [
+        (Fate::OverV4, "again over IPv4"),
+        (Fate::OverV6, "again over IPv6"),
+        (Fate::Partly, "again in part"),
+        (Fate::NotSeen, "came once"),
+        (Fate::TooRecent, "too recent to tell"),
+        (Fate::Unwatched, "not followed"),
+    ];
+    let told = [story("refused", &sender.refused, refused), story("on trial", &sender.on_trial, on_trial)];
+    told.into_iter().flatten().collect()
+}
+
+fn story(name: &str, fates: &Fates, words: [(Fate, &str); FATES]) -> Option<String> {
+    let parts = words.into_iter().filter(|(fate, _)| fates.count(*fate) > 0);
+    let last_back = if fates.count(Fate::OverV6) > 0 { Fate::OverV6 } else { Fate::OverV4 };
+    let part = |(fate, words)| {
+        let median = fates.percentile_ms(50).filter(|_| fate == last_back);
+        let half = median.map(|median| format!(" (half within {})", duration(median))).unwrap_or_default();
+        format!("{} {words}{half}", count(fates.count(fate)))
+    };
+    let parts: Vec<_> = parts.map(part).collect();
+    (!parts.is_empty()).then(|| format!("{name}: {}", parts.join(", ")))
+}
+
+/// When a sender was seen: what both moments share is said once.
+pub(crate) fn period(sender: &Sender) -> String {
+    let (first, last) = (Utc(sender.first_ms).to_string(), Utc(sender.last_ms).to_string());
+    match (first.split_once(' '), last.split_once(' ')) {
+        _ if first == last => first,
+        (Some((day, _)), Some((same, time))) if day == same => format!("{first} to {time}"),
+        _ => format!("{first} to {last}"),
+    }
+}
+
+/// Tries of a sender that are not counted as messages.
+pub(crate) fn more_tries(again: u64) -> String {
+    format!("{} more {}", count(again), if again == 1 { "try" } else { "tries" })
 }
 
 /// The domains' names, for the title.
