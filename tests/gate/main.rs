@@ -41,6 +41,7 @@ mod proxy;
 mod recipients;
 mod reload;
 mod replies;
+mod report;
 mod stopping;
 mod systemd;
 mod tls;

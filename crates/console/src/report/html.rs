@@ -76,8 +76,9 @@ fn tiles(page: &mut String, tally: &Tally) {
     if real > 0 {
         tiles.push(("bad", "refused", count(real)));
     }
-    tiles.push(("", "share of IPv6", share(objected, tally.judged())));
-    tiles.push(("", "networks behind it", count(tally.senders(Kind::Network).all.len() as u64)));
+    let networks = tally.senders(Kind::Network).all.len() as u64;
+    tiles.push(("", "of IPv6 stopped by the rules", share(objected, tally.judged())));
+    tiles.push(("", if networks == 1 { "network behind it" } else { "networks behind it" }, count(networks)));
     if objected > 0 {
         tiles.push(("", "came back over IPv4", count(over_ipv4)));
     }

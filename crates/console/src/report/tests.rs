@@ -495,8 +495,8 @@ fn a_trial_is_told_apart_from_refusals() {
                 on_trial(9000, "c", "spf-or-dkim"),
                 on_trial(9900, "d", "reverse-dns-temperror"),
             ],
-            "1 of them for a temporary DNS failure, which says nothing of the sender.",
-            "2 of them for",
+            "On trial 1 met a temporary DNS failure, which says nothing of the sender.",
+            "On trial 2",
         ),
     ];
     for (what, mails, says, never) in rows {

@@ -82,7 +82,7 @@ fn trial(tally: &Tally) -> String {
     let temporary = tally.temporary_on_trial;
     if temporary > 0 {
         text.push_str(&format!(
-            " {} of them for a temporary DNS failure, which says nothing of the sender.",
+            " On trial {} met a temporary DNS failure, which says nothing of the sender.",
             count(temporary)
         ));
     }
