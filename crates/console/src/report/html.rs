@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use super::event::{Objection, Outcome};
 use super::fallback::Fate;
+use super::plots::{self, Room};
 use super::tally::{Kind, Sender, Tally};
-use super::{Report, ReportError, plots, words};
+use super::{Report, ReportError, words};
 use crate::calendar::Utc;
 use crate::escape::Html;
 use crate::units::{count, counted, duration, octets, share};
@@ -34,7 +35,7 @@ pub(crate) fn page(report: &Report) -> Result<String, ReportError> {
         let (records, sessions) = (counted(total.records, "record"), counted(total.sessions(), "session"));
         let (first, last) = (Utc(total.first_ms), Utc(total.last_ms));
         _ = writeln!(page, "<p class=\"quiet\">{first} to {last} UTC; {records} of {sessions}</p>");
-        _ = writeln!(page, "<p class=\"verdict\">{}</p>", Html(&words::verdict(&subject, total)));
+        verdict(&mut page, &subject, total);
     }
     gaps(&mut page, report);
     if total.records > 0 {
@@ -50,6 +51,12 @@ pub(crate) fn page(report: &Report) -> Result<String, ReportError> {
     words::method(report).iter().for_each(|line| _ = writeln!(page, "<li>{}</li>", Html(line)));
     page.push_str("</ul>\n</body>\n</html>\n");
     Ok(page)
+}
+
+fn verdict(page: &mut String, name: &str, tally: &Tally) {
+    page.push_str("<div class=\"verdict\">\n");
+    words::verdict(name, tally).iter().for_each(|paragraph| _ = writeln!(page, "<p>{}</p>", Html(paragraph)));
+    page.push_str("</div>\n");
 }
 
 /// What is missing from the picture, before any figure.
@@ -76,9 +83,7 @@ fn tiles(page: &mut String, tally: &Tally) {
     if real > 0 {
         tiles.push(("bad", "refused", count(real)));
     }
-    let networks = tally.senders(Kind::Network).all.len() as u64;
     tiles.push(("", "of IPv6 stopped by the rules", share(objected, tally.judged())));
-    tiles.push(("", if networks == 1 { "network behind it" } else { "networks behind it" }, count(networks)));
     if objected > 0 {
         tiles.push(("", "came back over IPv4", count(over_ipv4)));
     }
@@ -86,7 +91,10 @@ fn tiles(page: &mut String, tally: &Tally) {
         tiles.push(("", "median time to come back", duration(median)));
     }
     if real > 0 {
-        tiles.push((if lost > 0 { "bad" } else { "good" }, "refused, not seen again", count(lost)));
+        // Nothing is good before its time has come.
+        let is_open = refused.count(Fate::TooRecent) + refused.count(Fate::Unwatched) > 0;
+        let class = if lost > 0 { "bad" } else { if is_open { "" } else { "good" } };
+        tiles.push((class, "refused, not seen again", count(lost)));
     }
     tiles.push(("", "messages over IPv4", count(tally.outcome(Outcome::AcceptedV4).messages)));
     page.push_str("<div class=\"tiles\">\n");
@@ -100,13 +108,18 @@ fn figures(page: &mut String, tally: &Tally) -> Result<(), ReportError> {
     page.push_str("<div class=\"plots\">\n");
     for bars in plots::all(tally) {
         let title = Html(&bars.title);
-        _ = writeln!(page, "<figure role=\"group\" aria-label=\"{title}\">\n<h3>{title}</h3>\n<p class=\"keys\">");
+        let class = if bars.is_wide { " class=\"wide-plot\"" } else { "" };
+        _ = writeln!(
+            page,
+            "<figure{class} role=\"group\" aria-label=\"{title}\">\n<h3>{title}</h3>\n<p class=\"keys\">"
+        );
         for (name, shade) in &bars.series {
             _ = writeln!(page, "<span class=\"key\" style=\"--key:{}\">{}</span>", shade.light, Html(name));
         }
-        let svg = plots::svg(&bars)?;
+        let (desk, phone) = (plots::svg(&bars, Room::Desk)?, plots::svg(&bars, Room::Phone)?);
         let caption = Html(bars.caption);
-        _ = writeln!(page, "</p>\n<div class=\"plot\">{svg}</div>\n<figcaption>{caption}</figcaption>\n</figure>");
+        _ = writeln!(page, "</p>\n<div class=\"plot desk\">{desk}</div>\n<div class=\"plot phone\">{phone}</div>");
+        _ = writeln!(page, "<figcaption>{caption}</figcaption>\n</figure>");
     }
     page.push_str("</div>\n");
     Ok(())
@@ -149,14 +162,15 @@ fn rules(page: &mut String, tally: &Tally) {
     }
     page.push_str(
         "<h2>Why, and what those senders could publish to pass</h2>\n<div class=\"table\"><table>\n\
-         <tr><th class=\"text\">rule</th><th>messages</th><th class=\"wide\">recipients</th><th>of IPv6</th></tr>\n",
+         <tr class=\"heads\"><th class=\"text\">rule</th><th>messages</th><th>recipients</th><th>of IPv6</th></tr>\n",
     );
     for objection in Objection::ALL {
         let volume = tally.objection(objection);
         if volume.messages > 0 {
             _ = writeln!(
                 page,
-                "<tr><td class=\"text name\">{}<small>{}: {}</small></td><td>{}</td><td class=\"wide\">{}</td><td>{}</td></tr>",
+                "<tr class=\"card\"><td class=\"text name\">{}<small>{}: {}</small></td><td data-name=\"messages\">{}</td>\
+                 <td data-name=\"recipients\">{}</td><td data-name=\"of IPv6\">{}</td></tr>",
                 Html(objection.words()),
                 if objection.is_temporary() { "For now" } else { "For good" },
                 Html(words::advice(objection)),
@@ -178,8 +192,8 @@ fn senders(page: &mut String, tally: &Tally, top: usize, is_open: bool) {
         let open = if is_open && kind == Kind::Network { " open" } else { "" };
         _ = writeln!(
             page,
-            "<details{open}><summary>By {} <span>{}</span></summary>\n<div class=\"table\"><table>\n<tr><th class=\"text\">{}</th>\
-             <th>messages</th><th class=\"wide\">octets</th><th class=\"text\">rule</th><th class=\"text\">what became of it</th></tr>",
+            "<details{open}><summary>By {} <span>{}</span></summary>\n<div class=\"table\"><table>\n<tr class=\"heads\"><th class=\"text\">{}</th>\
+             <th>messages</th><th>octets</th><th class=\"text\">rule</th><th class=\"text\">what became of it</th></tr>",
             kind.words(),
             count(senders.all.len() as u64),
             kind.words(),
@@ -204,8 +218,8 @@ fn sender_row(page: &mut String, sender: &Sender) {
     details.push(format!("session {}", sender.session));
     _ = writeln!(
         page,
-        "<tr><td class=\"text name\">{}<small>{}</small></td><td>{}</td><td class=\"wide\">{size}</td><td class=\"text\">{}</td>\
-         <td class=\"text\">{stories}</td></tr>",
+        "<tr class=\"card\"><td class=\"text name\">{}<small>{}</small></td><td data-name=\"messages\">{}</td>\
+         <td data-name=\"octets\">{size}</td><td class=\"text\">{}</td><td class=\"text stories\">{stories}</td></tr>",
         Html(&sender.name),
         Html(&details.join("; ")),
         count(sender.volume.messages),
@@ -225,11 +239,15 @@ fn domains(page: &mut String, report: &Report) {
         let (objected, judged) = (count(tally.objected()), count(tally.judged()));
         _ = writeln!(
             page,
-            "<details><summary>{} <span>{objected} of {judged} over IPv6, {}</span></summary>\n<p>{}</p>",
+            "<details><summary>{} <span>{}</span></summary>",
             Html(name),
-            Html(&share(tally.objected(), tally.judged())),
-            Html(&words::verdict(name, tally)),
+            Html(&if tally.judged() == 0 {
+                "nothing judged".to_owned()
+            } else {
+                format!("{objected} of {judged} over IPv6, {}", share(tally.objected(), tally.judged()))
+            }),
         );
+        verdict(page, name, tally);
         mail(page, tally);
         senders(page, tally, report.options.top, false);
         page.push_str("</details>\n");

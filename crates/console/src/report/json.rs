@@ -13,11 +13,11 @@ pub(crate) fn json(report: &Report) -> Value {
     let domains: Map<String, Value> = report
         .domains
         .iter()
-        .map(|(name, domain)| (name.clone(), tally(domain, &words::verdict(name, domain))))
+        .map(|(name, domain)| (name.clone(), tally(domain, &words::verdict(name, domain).join(" "))))
         .collect();
     let missing = &report.missing;
     json!({
-        "total": tally(&report.total, &words::verdict(&words::subject(report), &report.total)),
+        "total": tally(&report.total, &words::verdict(&words::subject(report), &report.total).join(" ")),
         "domains": domains,
         "early_refusals": report.early_refusals,
         "fallback_window_ms": report.options.fallback_window_ms,

@@ -24,7 +24,20 @@ pub(crate) struct Bars {
     pub(crate) bars: Vec<Vec<u64>>,
     /// What is written below, and at which bar; in the middle of it, or where it begins.
     labels: Vec<(usize, String)>,
+    /// The same where there is little room.
+    narrow_labels: Vec<(usize, String)>,
     labels_in_the_middle: bool,
+    /// It takes all the room that a page has.
+    pub(crate) is_wide: bool,
+}
+
+/// The room that a plot is drawn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// A page on a desk.
+    Desk,
+    /// A phone: letters must not shrink with the picture.
+    Phone,
 }
 
 /// The plots that a tally has data for.
@@ -37,7 +50,7 @@ fn over_time(tally: &Tally) -> Option<Bars> {
     let hours = last - first + 1;
     let step = STEPS_H.into_iter().find(|step| hours.div_ceil(*step) <= BARS_MAX).unwrap_or(hours.div_ceil(BARS_MAX));
     let first = first / step * step;
-    let number = usize::try_from((last - first) / step + 1).unwrap_or(1);
+    let number = usize::try_from((last - first) / step + 1).unwrap_or(1).max(BARS_MIN);
     let shown: Vec<Outcome> = Outcome::ALL.into_iter().filter(|outcome| tally.outcome(*outcome).messages > 0).collect();
     let mut bars = vec![vec![0; shown.len()]; number];
     for (hour, counts) in &tally.hours {
@@ -51,21 +64,35 @@ fn over_time(tally: &Tally) -> Option<Bars> {
     } else {
         format!("{step} hours")
     };
-    let every = number.div_ceil(LABELS_MAX).max(1);
-    let label = |at: usize| {
-        let text = Utc((first + at as u64 * step) * 3_600_000).to_string();
-        // Month and day; the hour where bars are shorter than a day.
-        let end = if step >= 24 || (every as u64 * step).is_multiple_of(24) { 10 } else { 16 };
-        (at, text.get(5..end).unwrap_or_default().to_owned())
-    };
+    let labels = |most: usize| time_labels(first, step, number, most);
     Some(Bars {
         title: format!("Messages per {per}"),
         caption: "By what became of them. Times are UTC.",
         series: shown.iter().map(|outcome| (outcome.words(), outcome_shade(*outcome))).collect(),
         bars,
-        labels: (0..number).step_by(every).map(label).collect(),
+        labels: labels(LABELS_MAX),
+        narrow_labels: labels(NARROW_LABELS_MAX),
         labels_in_the_middle: false,
+        is_wide: true,
     })
+}
+
+/// Moments below bars of `step` hours each, the first of them `first` hours after 1970: at most `most`, and whole days where those are enough.
+fn time_labels(first: u64, step: u64, number: usize, most: usize) -> Vec<(usize, String)> {
+    let mut every = (number as u64).div_ceil(most as u64) * step;
+    let is_days = every > 6 && 24 % step.min(24) == 0;
+    if is_days {
+        every = every.next_multiple_of(24);
+    }
+    let begin = if is_days { first.next_multiple_of(24) } else { first };
+    let hours = (begin..first + number as u64 * step).step_by(usize::try_from(every).unwrap_or(usize::MAX));
+    let label = |hour: u64| {
+        let text = Utc(hour * 3_600_000).to_string();
+        // Month and day, and the hour.
+        let end = if is_days || step >= 24 { 10 } else { 16 };
+        (usize::try_from((hour - first) / step).unwrap_or(number), text.get(5..end).unwrap_or_default().to_owned())
+    };
+    hours.map(label).collect()
 }
 
 fn by_rule(tally: &Tally) -> Option<Bars> {
@@ -76,14 +103,16 @@ fn by_rule(tally: &Tally) -> Option<Bars> {
         let messages = tally.objection(objection).messages;
         if objection.is_temporary() { vec![0, messages] } else { vec![messages, 0] }
     };
-    let labels = ["no reverse DNS", "no SPF or DKIM", "reverse DNS", "SPF, DKIM"];
+    let labels = |labels: [&str; Objection::ALL.len()]| labels.map(str::to_owned).into_iter().enumerate().collect();
     Some(Bars {
         title: "Refusals by rule".to_owned(),
         caption: "Messages refused, or that would have been. A temporary DNS failure says nothing of the sender.",
         series: vec![("for good", WOULD), ("DNS failed for now", TEMPORARY)],
         bars: Objection::ALL.map(bar).to_vec(),
-        labels: labels.map(str::to_owned).into_iter().enumerate().collect(),
+        labels: labels(["no reverse DNS", "no SPF or DKIM", "reverse DNS", "SPF, DKIM"]),
+        narrow_labels: labels(["PTR", "SPF/DKIM", "PTR", "SPF/DKIM"]),
         labels_in_the_middle: true,
+        is_wide: false,
     })
 }
 
@@ -93,13 +122,19 @@ fn times_to_come_back(tally: &Tally) -> Option<Bars> {
     if bars.iter().flatten().all(|value| *value == 0) {
         return None;
     }
+    let label = |every| {
+        let names = BINS.iter().enumerate().step_by(every);
+        names.map(|(at, (_, name))| (at, (*name).to_owned())).collect()
+    };
     Some(Bars {
         title: "Time to come back".to_owned(),
         caption: "From the first refusal until the last recipient had the message.",
         series: vec![("over IPv4", V4), ("over IPv6", PASSED)],
         bars,
-        labels: BINS.iter().enumerate().map(|(at, (_, name))| (at, (*name).to_owned())).collect(),
+        labels: label(1),
+        narrow_labels: label(2),
         labels_in_the_middle: true,
+        is_wide: false,
     })
 }
 
@@ -117,12 +152,18 @@ fn outcome_shade(outcome: Outcome) -> Shade {
 }
 
 /// The SVG of a plot.
-pub(crate) fn svg(bars: &Bars) -> Result<String, ReportError> {
+pub(crate) fn svg(bars: &Bars, room: Room) -> Result<String, ReportError> {
     let mut svg = String::new();
-    draw(bars, &mut svg).map_err(|error| ReportError::Draw(format!("`{}`: {error}", bars.title)))?;
+    let size = match room {
+        Room::Phone => PHONE_SIZE,
+        Room::Desk if bars.is_wide => WIDE_SIZE,
+        Room::Desk => SIZE,
+    };
+    let labels = if room == Room::Phone { &bars.narrow_labels } else { &bars.labels };
+    draw(bars, labels, size, &mut svg).map_err(|error| ReportError::Draw(format!("`{}`: {error}", bars.title)))?;
     // In a page the element needs no name space, and its size is that of its place.
     let (_, content) = svg.split_once(">\n").unwrap_or_default();
-    Ok(format!("<svg viewBox=\"0 0 {} {}\" aria-hidden=\"true\">\n{content}", SIZE.0, SIZE.1))
+    Ok(format!("<svg viewBox=\"0 0 {} {}\" aria-hidden=\"true\">\n{content}", size.0, size.1))
 }
 
 /// CSS rules that turn the colours of [`svg`] into those of the dark page. A rule beats an attribute.
@@ -137,8 +178,8 @@ pub(crate) fn dark_style() -> String {
 
 type Failure = DrawingAreaErrorKind<std::io::Error>;
 
-fn draw(bars: &Bars, svg: &mut String) -> Result<(), Failure> {
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+fn draw(bars: &Bars, labels: &[(usize, String)], size: (u32, u32), svg: &mut String) -> Result<(), Failure> {
+    let area = SVGBackend::with_string(svg, size).into_drawing_area();
     let highest = bars.bars.iter().map(|bar| bar.iter().sum()).max().unwrap_or(0).max(1);
     let step = nice_step(highest);
     let top = highest.div_ceil(step) * step;
@@ -146,7 +187,7 @@ fn draw(bars: &Bars, svg: &mut String) -> Result<(), Failure> {
     let x = Ruler {
         low: 0.0,
         high: bars.bars.len() as f64,
-        ticks: bars.labels.iter().map(|(at, _)| *at as f64 + shift).collect(),
+        ticks: labels.iter().map(|(at, _)| *at as f64 + shift).collect(),
     };
     let y = Ruler { low: 0.0, high: top as f64, ticks: (0..=top / step).map(|n| (n * step) as f64).collect() };
     let mut chart = ChartBuilder::on(&area)
@@ -156,7 +197,7 @@ fn draw(bars: &Bars, svg: &mut String) -> Result<(), Failure> {
         .y_label_area_size(118)
         .build_cartesian_2d(x, y)?;
     let label = |at: &f64| {
-        let found = bars.labels.iter().find(|(bar, _)| (*bar as f64 + shift - at).abs() < 0.01);
+        let found = labels.iter().find(|(bar, _)| (*bar as f64 + shift - at).abs() < 0.01);
         found.map(|(_, label)| label.clone()).unwrap_or_default()
     };
     chart
@@ -242,13 +283,17 @@ impl Shade {
 
 /// Twice as large as it is shown, because points are whole numbers.
 const SIZE: (u32, u32) = (1240, 560);
+const WIDE_SIZE: (u32, u32) = (2480, 620);
+const PHONE_SIZE: (u32, u32) = (760, 560);
 /// Of the labels, in the same measure.
 const FONT: i32 = 29;
 /// More than any axis has.
 const TICKS_MAX: usize = 64;
 /// Bars over time, and labels below them.
+const BARS_MIN: usize = 12;
 const BARS_MAX: u64 = 96;
-const LABELS_MAX: usize = 7;
+const LABELS_MAX: usize = 14;
+const NARROW_LABELS_MAX: usize = 3;
 /// Hours that a bar may stand for.
 const STEPS_H: [u64; 9] = [1, 2, 3, 6, 12, 24, 48, 168, 672];
 
@@ -278,6 +323,22 @@ mod tests {
             assert_eq!(nice_step(highest), step, "{highest}");
         }
         assert!(nice_step(u64::MAX) > u64::MAX / 10);
+    }
+
+    #[test]
+    fn times_are_round() {
+        for (first, step, number, most, expected) in [
+            (0, 1, 3, 14, "0 01-01 00:00, 1 01-01 01:00, 2 01-01 02:00"),
+            (22, 1, 4, 2, "0 01-01 22:00, 2 01-02 00:00"),
+            (22, 1, 48, 3, "2 01-02, 26 01-03"),
+            (0, 2, 84, 3, "0 01-01, 36 01-04, 72 01-07"),
+            (48, 24, 14, 7, "0 01-03, 2 01-05, 4 01-07, 6 01-09, 8 01-11, 10 01-13, 12 01-15"),
+            (0, 168, 2, 3, "0 01-01, 1 01-08"),
+        ] {
+            let labels = time_labels(first, step, number, most);
+            let told: Vec<String> = labels.iter().map(|(at, label)| format!("{at} {label}")).collect();
+            assert_eq!(told.join(", "), expected, "{number} bars of {step} h");
+        }
     }
 
     #[test]

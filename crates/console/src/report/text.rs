@@ -20,11 +20,11 @@ pub(crate) fn text(report: &Report) -> String {
     }
     match report.domains.iter().next() {
         Some((name, tally)) if report.domains.len() == 1 => {
-            fill(&mut text, &words::verdict(name, tally), 0);
+            verdict(&mut text, name, tally);
             section(&mut text, total, report.options.top);
         }
         _ => {
-            fill(&mut text, &words::verdict(&words::subject(report), total), 0);
+            verdict(&mut text, &words::subject(report), total);
             section(&mut text, total, report.options.top);
             domains(&mut text, report);
         }
@@ -36,6 +36,10 @@ pub(crate) fn text(report: &Report) -> String {
         wrapped(&mut text, "note", &line);
     }
     text
+}
+
+fn verdict(text: &mut String, name: &str, tally: &Tally) {
+    words::verdict(name, tally).iter().for_each(|paragraph| fill(text, paragraph, 0));
 }
 
 /// A tally in full.
@@ -142,7 +146,7 @@ fn domains(text: &mut String, report: &Report) {
     }
     for (name, tally) in ranked.iter().take(DOMAINS_TOLD).filter(|(_, tally)| tally.objected() > 0) {
         text.push('\n');
-        fill(text, &words::verdict(name, tally), 0);
+        verdict(text, name, tally);
     }
     text.push_str("\nmx6 report --domain NAME has the senders behind each.\n");
 }

@@ -7,8 +7,17 @@ use super::{Missing, Report};
 use crate::calendar::Utc;
 use crate::units::{count, counted, duration, share};
 
-/// What happens, or would, at a domain (or all): the sentence to begin with.
-pub(crate) fn verdict(name: &str, tally: &Tally) -> String {
+/// What happens, or would, at a domain (or all): the sentence to begin with, then what became of what was refused, and of what was on
+/// trial.
+pub(crate) fn verdict(name: &str, tally: &Tally) -> Vec<String> {
+    let (refused, on_trial) = (tally.outcome(Outcome::Refused).messages, tally.outcome(Outcome::WouldRefuse).messages);
+    let mut paragraphs = vec![lead(name, tally)];
+    paragraphs.extend((refused > 0).then(|| real(&tally.refused)).filter(|told| !told.is_empty()));
+    paragraphs.extend((on_trial > 0).then(|| trial(tally)));
+    paragraphs
+}
+
+fn lead(name: &str, tally: &Tally) -> String {
     let (would, refused) = (tally.outcome(Outcome::WouldRefuse).messages, tally.outcome(Outcome::Refused).messages);
     let judged = tally.judged();
     if judged == 0 {
@@ -25,14 +34,12 @@ pub(crate) fn verdict(name: &str, tally: &Tally) -> String {
     let networks = counted(tally.senders(Kind::Network).all.len() as u64, "network");
     match (would, refused) {
         (0, 0) => format!("Nothing of {whole} over IPv6 to {name} was refused by the rules, or would have been."),
-        (would, 0) => format!("Opening {name} would have refused {}, from {networks}.{}", of(would), trial(tally)),
-        (0, refused) => format!("{name} refused {}, from {networks}.{}", of(refused), real(&tally.refused)),
+        (would, 0) => format!("Opening {name} would have refused {}, from {networks}.", of(would)),
+        (0, refused) => format!("{name} refused {}, from {networks}.", of(refused)),
         (would, refused) => format!(
-            "{name} refused {} and, on trial, would have refused {} more, from {networks}.{}{}",
+            "{name} refused {} and, on trial, would have refused {} more, from {networks}.",
             of(refused),
-            count(would),
-            real(&tally.refused),
-            trial(tally)
+            count(would)
         ),
     }
 }
@@ -67,9 +74,9 @@ fn real(fates: &Fates) -> String {
     };
     match (parts.is_empty(), last.is_empty()) {
         (true, true) => String::new(),
-        (true, false) => format!(" {last}"),
-        (false, true) => format!(" {}.", parts.join("; ")),
-        (false, false) => format!(" {}; {last}", parts.join("; ")),
+        (true, false) => last,
+        (false, true) => format!("{}.", parts.join("; ")),
+        (false, false) => format!("{}; {last}", parts.join("; ")),
     }
 }
 
@@ -82,11 +89,11 @@ fn trial(tally: &Tally) -> String {
     let temporary = tally.temporary_on_trial;
     if temporary > 0 {
         text.push_str(&format!(
-            " On trial {} met a temporary DNS failure, which says nothing of the sender.",
+            "On trial {} met a temporary DNS failure, which says nothing of the sender. ",
             count(temporary)
         ));
     }
-    text.push_str(" The trial refused nothing, so nobody had to come back;");
+    text.push_str("The trial refused nothing, so nobody had to come back;");
     if back > 0 {
         let over_v4 = tally.on_trial.count(Fate::OverV4);
         text.push_str(&format!(" {} came again all the same ({} over IPv4);", count(back), count(over_v4)));
