@@ -105,8 +105,8 @@ impl Objection {
         match self {
             Objection::ReverseDns => "no reverse DNS",
             Objection::SpfOrDkim => "neither SPF nor DKIM",
-            Objection::ReverseDnsTemperror => "reverse DNS not looked up",
-            Objection::SpfOrDkimTemperror => "SPF, DKIM not looked up",
+            Objection::ReverseDnsTemperror => "no reverse DNS answer",
+            Objection::SpfOrDkimTemperror => "no SPF, DKIM answer",
         }
     }
 }

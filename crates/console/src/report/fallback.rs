@@ -26,6 +26,13 @@ pub(crate) enum Fate {
     Unwatched,
 }
 
+impl Fate {
+    /// All recipients got it after all.
+    pub(crate) fn is_back(self) -> bool {
+        matches!(self, Fate::OverV4 | Fate::OverV6)
+    }
+}
+
 /// How many, by fate.
 pub(crate) const FATES: usize = 6;
 

@@ -1,38 +1,95 @@
 //! The report for scripts: one object, times in milliseconds (RFC 3339 where they are moments), sizes in octets.
+//!
+//! It is serialized from the figures as they are: a tree of all senders would need more memory than the figures.
 
+use std::io;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::event::{Objection, Outcome};
 use super::fallback::Fate;
-use super::tally::{BINS, Fates, Kind, Sender, Tally, Volume};
+use super::tally::{BINS, Fates, Histogram, Kind, Sender, Tally, Volume};
 use super::{Report, words};
 use crate::calendar::Utc;
 
+/// Writes the whole object.
+pub(crate) fn write(report: &Report, mut to: impl io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut to, &Object(report))?;
+    to.write_all(b"\n")?;
+    to.flush()
+}
+
 /// The whole object.
-pub(crate) fn json(report: &Report) -> Value {
-    let domains: Map<String, Value> = report
-        .domains
-        .iter()
-        .map(|(name, domain)| (name.clone(), tally(domain, &words::verdict(name, domain).join(" "))))
-        .collect();
-    let missing = &report.missing;
-    json!({
-        "total": tally(&report.total, &words::verdict(&words::subject(report), &report.total).join(" ")),
-        "domains": domains,
-        "early_refusals": report.early_refusals,
-        "fallback_window_ms": report.options.fallback_window_ms,
-        "missing": {
+struct Object<'a>(&'a Report);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Object(report) = self;
+        let missing = &report.missing;
+        let mut object = serializer.serialize_map(None)?;
+        let subject = words::subject(report);
+        object.serialize_entry("total", &OfTally { name: &subject, tally: &report.total })?;
+        object.serialize_entry("domains", &Domains(report))?;
+        object.serialize_entry("early_refusals", &report.early_refusals)?;
+        object.serialize_entry("fallback_window_ms", &report.options.fallback_window_ms)?;
+        let missing = json!({
             "records_lost": missing.records_lost,
             "unrecorded": missing.unrecorded,
             "malformed_lines": missing.malformed,
             "files_cut": missing.files_cut,
             "complaints": missing.complaints,
-        },
-        "limits_reached": report.limits_reached,
-    })
+        });
+        object.serialize_entry("missing", &missing)?;
+        object.serialize_entry("limits_reached", &report.limits_reached)?;
+        object.end()
+    }
 }
 
-fn tally(tally: &Tally, verdict: &str) -> Value {
+struct Domains<'a>(&'a Report);
+
+impl Serialize for Domains<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.domains.iter().map(|(name, tally)| (name, OfTally { name, tally })))
+    }
+}
+
+/// A domain, or all.
+struct OfTally<'a> {
+    name: &'a str,
+    tally: &'a Tally,
+}
+
+impl Serialize for OfTally<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        for (name, value) in figures(self.name, self.tally) {
+            object.serialize_entry(&name, &value)?;
+        }
+        object.serialize_entry("senders", &Senders(self.tally))?;
+        object.end()
+    }
+}
+
+struct Senders<'a>(&'a Tally);
+
+impl Serialize for Senders<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Kind::ALL.map(|kind| (kind.key(), OfKind(self.0, kind))))
+    }
+}
+
+/// Senders of a kind, one at a time.
+struct OfKind<'a>(&'a Tally, Kind);
+
+impl Serialize for OfKind<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.senders(self.1).ranked().into_iter().map(sender))
+    }
+}
+
+/// All that is not of a sender.
+fn figures(name_of_it: &str, tally: &Tally) -> Map<String, Value> {
     let outcomes = Outcome::ALL.map(|outcome| (name(outcome), volume(tally.outcome(outcome))));
     let rules = Objection::ALL.map(|objection| {
         let mut figures = volume(tally.objection(objection));
@@ -46,10 +103,8 @@ fn tally(tally: &Tally, verdict: &str) -> Value {
         }
         row
     });
-    let senders = Kind::ALL
-        .map(|kind| (kind.key().to_owned(), Value::from_iter(tally.senders(kind).ranked().into_iter().map(sender))));
-    json!({
-        "verdict": verdict,
+    let figures = json!({
+        "verdict": words::verdict(name_of_it, tally).join(" "),
         "first": (tally.records > 0).then(|| moment(tally.first_ms)),
         "last": (tally.records > 0).then(|| moment(tally.last_ms)),
         "records": tally.records,
@@ -61,10 +116,16 @@ fn tally(tally: &Tally, verdict: &str) -> Value {
         "refused_by_next_hop_as_well": tally.next_hop_refused,
         "outcomes": Map::from_iter(outcomes),
         "rules": Map::from_iter(rules),
-        "fallback": {"refused": fates(&tally.refused), "on_trial": fates(&tally.on_trial)},
-        "senders": Map::from_iter(senders),
+        "fallback": {
+            "refused": with_histogram(&tally.refused, &tally.refused_histogram),
+            "on_trial": with_histogram(&tally.on_trial, &tally.on_trial_histogram),
+        },
         "hours": Value::from_iter(hours),
-    })
+    });
+    match figures {
+        Value::Object(figures) => figures,
+        _ => Map::new(),
+    }
 }
 
 fn volume(volume: Volume) -> Value {
@@ -72,8 +133,6 @@ fn volume(volume: Volume) -> Value {
 }
 
 fn fates(fates: &Fates) -> Value {
-    let histogram = BINS.iter().zip(fates.histogram);
-    let bin = |((_, name), [v4, v6]): (&(u64, &str), [u64; 2])| json!({"within": name, "ipv4": v4, "ipv6": v6});
     json!({
         "over_ipv4": fates.count(Fate::OverV4),
         "over_ipv6": fates.count(Fate::OverV6),
@@ -84,17 +143,19 @@ fn fates(fates: &Fates) -> Value {
         "by_message_id": fates.by_message_id,
         "median_ms": fates.percentile_ms(50),
         "p90_ms": fates.percentile_ms(90),
-        "histogram": Value::from_iter(histogram.map(bin)),
     })
+}
+
+fn with_histogram(of: &Fates, histogram: &Histogram) -> Value {
+    let mut object = fates(of);
+    let bins = BINS.iter().zip(histogram);
+    let bins = bins.map(|((_, name), [v4, v6])| json!({"within": name, "ipv4": v4, "ipv6": v6}));
+    object["histogram"] = Value::from_iter(bins);
+    object
 }
 
 fn sender(sender: &Sender) -> Value {
     let rules = Objection::ALL.map(|objection| (name(objection), sender.objections[objection as usize].into()));
-    let without_histogram = |of: &Fates| {
-        let mut fates = fates(of);
-        fates.as_object_mut().and_then(|fates| fates.remove("histogram"));
-        fates
-    };
     json!({
         "name": sender.name,
         "messages": sender.volume.messages,
@@ -108,7 +169,7 @@ fn sender(sender: &Sender) -> Value {
         "session": sender.session,
         "facts": sender.facts,
         "also_over_ipv4": sender.over_ipv4,
-        "fallback": {"refused": without_histogram(&sender.refused), "on_trial": without_histogram(&sender.on_trial)},
+        "fallback": {"refused": fates(&sender.refused), "on_trial": fates(&sender.on_trial)},
     })
 }
 

@@ -29,9 +29,10 @@ use attempts::{Attempt, Attempts};
 use event::{Event, Outcome};
 use fallback::{Fallback, Settled};
 pub use input::Missing;
-use tally::{Kind, Place, SENDERS_MAX, Tally, envelope_domain};
+use tally::{Kind, Place, Tally, envelope_domain};
 
 use crate::records::Record;
+use crate::units::{count, counted};
 
 /// What is to be reported on.
 #[derive(Debug, Clone)]
@@ -106,9 +107,11 @@ impl Report {
     }
 
     /// One object, for scripts: all senders, times in milliseconds.
-    #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        json::json(self)
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_json(&self, to: impl io::Write) -> io::Result<()> {
+        json::write(self, to)
     }
 
     /// One page that loads nothing.
@@ -130,6 +133,9 @@ struct Counting {
     early_refusals: u64,
     domains_left_out: bool,
     unwatched: u64,
+    /// Senders that there is room for: in the total, and in all domains together.
+    total_room: u32,
+    domains_room: u32,
     over_ipv4: OverIpv4,
     hasher: RandomState,
     /// Of all records, whatever their domain: how far the fate of a message can be known.
@@ -145,11 +151,13 @@ impl Counting {
             fallback: Fallback::new(options.fallback_window_ms, WATCHED_MAX),
             options,
             attempts: Attempts::default(),
-            total: Tally::default(),
+            total: Tally::new(SENDERS_MAX),
             domains: BTreeMap::new(),
             early_refusals: 0,
             domains_left_out: false,
             unwatched: 0,
+            total_room: u32::MAX,
+            domains_room: SENDERS_OF_DOMAINS_MAX,
             over_ipv4: OverIpv4::default(),
             hasher: RandomState::new(),
             newest_ms: 0,
@@ -191,7 +199,7 @@ impl Counting {
                 self.domains_left_out = true;
                 return None;
             }
-            self.domains.insert(domain.to_owned(), Tally::default());
+            self.domains.insert(domain.to_owned(), Tally::new(SENDERS_OF_A_DOMAIN_MAX));
         }
         self.domains.get_mut(domain)
     }
@@ -215,13 +223,15 @@ impl Counting {
                 }
             }
         } else {
-            let place = self.total.message(attempt, attempt.recipients.len() as u64);
+            let place = self.total.message(attempt, attempt.recipients.len() as u64, &mut self.total_room);
             let mut places = Vec::new();
+            let mut room = self.domains_room;
             for (domain, recipients) in recipients {
                 if let Some(tally) = self.domain(domain, attempt.event.is_foreign) {
-                    places.push((domain.into(), tally.message(attempt, recipients)));
+                    places.push((domain.into(), tally.message(attempt, recipients, &mut room)));
                 }
             }
+            self.domains_room = room;
             if outcome.is_refusal() {
                 settled.extend(self.fallback.watch(attempt, (place, places)));
             }
@@ -267,17 +277,31 @@ impl Counting {
             reached.push(format!("more than {DOMAINS_MAX} recipient domains: further ones are in the total only; name yours with --domain"));
         }
         if self.unwatched > 0 {
-            let unwatched = crate::units::counted(self.unwatched, "refused message");
+            let (unwatched, most) = (counted(self.unwatched, "refused message"), count(WATCHED_MAX as u64));
             reached.push(format!(
-                "{unwatched} could not be followed, because more than {WATCHED_MAX} were waited for at once; a shorter --fallback-window needs fewer"
+                "{unwatched} could not be followed, because more than {most} were waited for at once; a shorter --fallback-window needs fewer"
             ));
         }
         for kind in Kind::ALL {
             let left_out = self.total.senders(kind).left_out;
             if left_out > 0 {
-                let messages = crate::units::counted(left_out, "message");
-                reached.push(format!("{messages} of a {} beyond the first {SENDERS_MAX} are in no list", kind.words()));
+                reached.push(format!(
+                    "{} of senders beyond the first {} by {}: they are counted, and in no list",
+                    words::counted_are(left_out, "message"),
+                    count(SENDERS_MAX.into()),
+                    kind.words()
+                ));
             }
+        }
+        let is_cut = |tally: &&Tally| Kind::ALL.into_iter().any(|kind| tally.senders(kind).left_out > 0);
+        let cut = self.domains.values().filter(is_cut).count() as u64;
+        if cut > 0 {
+            reached.push(format!(
+                "{} had more senders than there is room for ({} of a kind, {} of all domains together): their later ones are counted, and in no list; --domain leaves room",
+                counted(cut, "domain"),
+                count(SENDERS_OF_A_DOMAIN_MAX.into()),
+                count(SENDERS_OF_DOMAINS_MAX.into())
+            ));
         }
         if self.over_ipv4.is_full {
             reached.push(format!("more than {OVER_IPV4_MAX} senders over IPv4: `also over IPv4` is not known of all"));
@@ -332,6 +356,10 @@ impl OverIpv4 {
 
 /// Recipient domains with figures of their own.
 const DOMAINS_MAX: usize = 256;
+/// Senders of one kind in the total; of one kind of a domain; and of all kinds of all domains, each some hundred octets.
+const SENDERS_MAX: u32 = 10_000;
+const SENDERS_OF_A_DOMAIN_MAX: u32 = 2_000;
+const SENDERS_OF_DOMAINS_MAX: u32 = 100_000;
 /// Refused messages that are waited for at once; each takes some hundred octets.
 const WATCHED_MAX: usize = 200_000;
 /// Names that are remembered, 16 octets each.

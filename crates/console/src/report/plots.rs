@@ -117,7 +117,7 @@ fn by_rule(tally: &Tally) -> Option<Bars> {
 }
 
 fn times_to_come_back(tally: &Tally) -> Option<Bars> {
-    let bins = tally.refused.histogram.iter().zip(tally.on_trial.histogram);
+    let bins = tally.refused_histogram.iter().zip(tally.on_trial_histogram);
     let bars: Vec<Vec<u64>> = bins.map(|([v4, v6], [trial_v4, trial_v6])| vec![v4 + trial_v4, v6 + trial_v6]).collect();
     if bars.iter().flatten().all(|value| *value == 0) {
         return None;

@@ -29,11 +29,12 @@ pub(crate) struct Fates {
     counts: [u64; FATES],
     /// How many of them were known again by their Message-ID.
     pub(crate) by_message_id: u64,
-    /// How long those took that came back, in milliseconds: the first [`TIMES_MAX`].
+    /// How long those took that came back, in milliseconds: the first [`TIMES_MAX`], or [`SENDER_TIMES_MAX`].
     times_ms: Vec<u64>,
-    /// Those that came back, by bin of [`BINS`] and whether over IPv6.
-    pub(crate) histogram: [[u64; 2]; BINS.len()],
 }
+
+/// Messages that came back, by bin of [`BINS`] and whether over IPv6.
+pub(crate) type Histogram = [[u64; 2]; BINS.len()];
 
 impl Fates {
     pub(crate) fn count(&self, fate: Fate) -> u64 {
@@ -47,15 +48,13 @@ impl Fates {
 
     fn add(&mut self, fate: Fate, took_ms: u64, by_message_id: bool, times_max: usize) {
         self.counts[fate as usize] += 1;
-        if !matches!(fate, Fate::OverV4 | Fate::OverV6) {
+        if !fate.is_back() {
             return;
         }
         self.by_message_id += u64::from(by_message_id);
         if self.times_ms.len() < times_max {
             self.times_ms.push(took_ms);
         }
-        let bin = BINS.iter().position(|(end_ms, _)| took_ms < *end_ms).unwrap_or(BINS.len() - 1);
-        self.histogram[bin][usize::from(fate == Fate::OverV6)] += 1;
     }
 
     /// The time within which so many in a hundred were back; none if nothing came back.
@@ -164,14 +163,18 @@ pub(crate) struct Senders {
     by_name: HashMap<String, u32>,
     /// Messages of senders for whom there was no more room.
     pub(crate) left_out: u64,
+    /// Those of them that were on trial.
+    left_out_on_trial: u64,
 }
 
 impl Senders {
-    fn index(&mut self, name: &str, event: &Event) -> Option<u32> {
+    /// The place of a sender; none if there is no room for a new one, be it here or in `room` for all domains.
+    fn index(&mut self, name: &str, event: &Event, senders_max: u32, room: &mut u32) -> Option<u32> {
         if let Some(index) = self.by_name.get(name) {
             return Some(*index);
         }
-        let index = u32::try_from(self.all.len()).ok().filter(|index| *index < SENDERS_MAX)?;
+        let index = u32::try_from(self.all.len()).ok().filter(|index| *index < senders_max && *room > 0)?;
+        *room -= 1;
         self.by_name.insert(name.to_owned(), index);
         self.all.push(Sender {
             name: name.to_owned(),
@@ -204,6 +207,8 @@ pub(crate) type Place = [Option<u32>; Kind::ALL.len()];
 /// Figures of one recipient domain, or of all.
 #[derive(Debug)]
 pub(crate) struct Tally {
+    /// Senders of each kind that it has room for.
+    senders_max: u32,
     pub(crate) records: u64,
     pub(crate) first_ms: u64,
     pub(crate) last_ms: u64,
@@ -219,15 +224,20 @@ pub(crate) struct Tally {
     /// Of what was refused, and of what would have been.
     pub(crate) refused: Fates,
     pub(crate) on_trial: Fates,
+    /// The same over time: of what was refused, and of what would have been.
+    pub(crate) refused_histogram: Histogram,
+    pub(crate) on_trial_histogram: Histogram,
     senders: [Senders; Kind::ALL.len()],
     /// Messages by hour since 1970 and outcome.
     pub(crate) hours: BTreeMap<u64, [u32; Outcome::ALL.len()]>,
     pub(crate) hours_left_out: u64,
 }
 
-impl Default for Tally {
-    fn default() -> Tally {
+impl Tally {
+    /// Nothing yet, with room for so many senders of each kind.
+    pub(crate) fn new(senders_max: u32) -> Tally {
         Tally {
+            senders_max,
             records: 0,
             first_ms: u64::MAX,
             last_ms: 0,
@@ -239,14 +249,14 @@ impl Default for Tally {
             temporary_on_trial: 0,
             refused: Fates::default(),
             on_trial: Fates::default(),
+            refused_histogram: Histogram::default(),
+            on_trial_histogram: Histogram::default(),
             senders: Default::default(),
             hours: BTreeMap::new(),
             hours_left_out: 0,
         }
     }
-}
 
-impl Tally {
     /// A record, before it is known to what message it belongs.
     pub(crate) fn record(&mut self, unix_ms: u64, session: u64) {
         self.records += 1;
@@ -255,8 +265,8 @@ impl Tally {
         self.sessions.see(session);
     }
 
-    /// A message, to so many recipients of this tally.
-    pub(crate) fn message(&mut self, attempt: &Attempt, recipients: u64) -> Place {
+    /// A message, to so many recipients of this tally. A sender that is new takes one of `room`.
+    pub(crate) fn message(&mut self, attempt: &Attempt, recipients: u64, room: &mut u32) -> Place {
         let event = &attempt.event;
         self.outcomes[event.outcome as usize].add(recipients, event.size_octets);
         self.next_hop_refused += u64::from(event.next_hop_refused);
@@ -273,13 +283,14 @@ impl Tally {
             self.objections[objection as usize].add(recipients, event.size_octets);
             self.temporary_on_trial += u64::from(event.is_on_trial() && objection.is_temporary());
         }
-        Kind::ALL.map(|kind| self.sent_by(kind, event, recipients))
+        Kind::ALL.map(|kind| self.sent_by(kind, event, recipients, room))
     }
 
-    fn sent_by(&mut self, kind: Kind, event: &Event, recipients: u64) -> Option<u32> {
+    fn sent_by(&mut self, kind: Kind, event: &Event, recipients: u64, room: &mut u32) -> Option<u32> {
         let senders = &mut self.senders[kind as usize];
-        let Some(index) = senders.index(&kind.name(event)?, event) else {
+        let Some(index) = senders.index(&kind.name(event)?, event, self.senders_max, room) else {
             senders.left_out += 1;
+            senders.left_out_on_trial += u64::from(event.is_on_trial());
             return None;
         };
         let sender = senders.all.get_mut(index as usize)?;
@@ -310,6 +321,11 @@ impl Tally {
     pub(crate) fn settle(&mut self, place: &Place, fate: Fate, (took_ms, by_message_id, on_trial): (u64, bool, bool)) {
         let fates = if on_trial { &mut self.on_trial } else { &mut self.refused };
         fates.add(fate, took_ms, by_message_id, TIMES_MAX);
+        if fate.is_back() {
+            let histogram = if on_trial { &mut self.on_trial_histogram } else { &mut self.refused_histogram };
+            let bin = BINS.iter().position(|(end_ms, _)| took_ms < *end_ms).unwrap_or(BINS.len() - 1);
+            histogram[bin][usize::from(fate == Fate::OverV6)] += 1;
+        }
         for (senders, index) in self.senders.iter_mut().zip(place) {
             if let Some(sender) = index.and_then(|index| senders.all.get_mut(index as usize)) {
                 let fates = if on_trial { &mut sender.on_trial } else { &mut sender.refused };
@@ -353,6 +369,11 @@ impl Tally {
         self.outcome(Outcome::AcceptedV6).messages + self.objected()
     }
 
+    /// Messages on trial of envelope domains that there was no room for: of these it is not known.
+    pub(crate) fn on_trial_left_out(&self) -> u64 {
+        self.senders(Kind::EnvelopeDomain).left_out_on_trial
+    }
+
     /// Messages on trial of envelope domains that also deliver over IPv4.
     pub(crate) fn on_trial_known_over_ipv4(&self) -> u64 {
         let senders = self.senders(Kind::EnvelopeDomain).all.iter().filter(|sender| sender.over_ipv4 == Some(true));
@@ -383,11 +404,9 @@ impl Recent {
 
 /// How the null reverse-path is shown.
 const NULL_REVERSE_PATH: &str = "<>";
-/// Senders of one kind of one tally.
-pub(crate) const SENDERS_MAX: u32 = 10_000;
 /// Times that percentiles are made of: of a tally, and of a sender.
 const TIMES_MAX: usize = 20_000;
-const SENDER_TIMES_MAX: usize = 100;
+const SENDER_TIMES_MAX: usize = 32;
 /// More than a year.
 const HOURS_MAX: usize = 10_000;
 /// Sessions that are remembered twice.

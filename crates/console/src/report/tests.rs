@@ -1,5 +1,7 @@
 //! Records in, figures out.
 
+mod limits;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -118,8 +120,14 @@ fn report_on(options: Options, contents: &[&[u8]]) -> Report {
     Report::read(options, &paths).unwrap()
 }
 
+fn json_of(report: &Report) -> Value {
+    let mut object = Vec::new();
+    report.write_json(&mut object).unwrap();
+    serde_json::from_slice(&object).unwrap()
+}
+
 fn figures(mails: &[Mail]) -> Value {
-    report_on(options(), &[text_of(mails).as_bytes()]).to_json()
+    json_of(&report_on(options(), &[text_of(mails).as_bytes()]))
 }
 
 /// `over_ipv4 over_ipv6 in_part not_seen too_recent`, and how many of them by Message-ID.
@@ -299,7 +307,7 @@ fn the_rule_on_trial_by_every_gate() {
         if let Some(would_rule) = would_rule {
             line["would_rule"] = would_rule.into();
         }
-        let figures = report_on(options(), &[line.to_string().as_bytes()]).to_json();
+        let figures = json_of(&report_on(options(), &[line.to_string().as_bytes()]));
         assert_eq!(figures["total"]["rules"][expected]["messages"], 1, "{figures:#}");
     }
 }
@@ -317,7 +325,7 @@ fn files_are_read_in_order_of_time() {
     let back = text_of(&[Mail::new(60_000, "s2", V4, Accepted), Mail::new(70_000, "s2", V4, Accepted)]);
     let (packed, first) = (gzipped(&back), [refused.as_bytes(), b"\n"].concat());
     for contents in [[&packed[..], &first], [&first, &packed]] {
-        let figures = report_on(options(), &contents).to_json();
+        let figures = json_of(&report_on(options(), &contents));
         assert_eq!(fates(&figures, "refused"), "1 0 0 0 0 id 0", "{figures:#}");
         assert_eq!(figures["total"]["fallback"]["refused"]["median_ms"], 60_000);
         assert_eq!(figures["missing"]["malformed_lines"], 0);
@@ -357,7 +365,7 @@ fn a_domain_with_little_mail_is_judged_too() {
     let refused = Mail::new(0, "a", V6, RefusedRcpt("reverse-dns")).to(&["bob@trial.example"]);
     let text = text_of(&[refused, later()]);
     let trial = report_on(Options { domains: vec!["trial.example".into()], ..options() }, &[text.as_bytes()]);
-    assert_eq!(fates(&trial.to_json(), "refused"), "0 0 0 1 0 id 0");
+    assert_eq!(fates(&json_of(&trial), "refused"), "0 0 0 1 0 id 0");
 }
 
 #[test]
@@ -397,7 +405,7 @@ fn the_verdict_says_what_matters() {
         ),
         (
             vec![Mail::new(0, "a", V6, would), Mail::new(9000, "b", V4, Accepted).from("b@sender.example")],
-            &["it is of a sender domain that delivers over IPv4 too."],
+            &["1 is of a sender domain that delivers over IPv4 too."],
         ),
         (
             vec![
@@ -464,8 +472,8 @@ fn a_trial_is_told_apart_from_refusals() {
                 known.clone(),
                 on_trial(9000, "b", "spf-or-dkim").from("x@stranger.example"),
             ],
-            "it is not of a sender domain that was seen to deliver over IPv4: look at it.",
-            "all are of sender domains",
+            "1 is not of a sender domain that was seen to deliver over IPv4: look at it.",
+            "1 is of a sender domain that delivers",
         ),
         (
             "one of two on trial is known",
@@ -517,7 +525,7 @@ fn senders_have_both_stories() {
         later(),
     ];
     let report = report_on(options(), &[text_of(&mails).as_bytes()]);
-    let figures = report.to_json();
+    let figures = json_of(&report);
     let of = |sender: &Value| {
         let count = |story: &str, fate: &str| sender["fallback"][story][fate].as_u64();
         ["refused", "on_trial"].map(|story| [count(story, "over_ipv4"), count(story, "not_seen")])
@@ -543,7 +551,7 @@ fn senders_have_both_stories() {
 #[test]
 fn many_fates_stay_in_the_columns() {
     let both: &[&str] = &["bob@open.example", "carol@open.example"];
-    let refused = |ms, session, from| Mail::new(ms, session, V6, RefusedRcpt("reverse-dns")).from(from);
+    let refused = |ms, session, from| Mail::new(ms, session, V6, RefusedRcpt("reverse-dns-temperror")).from(from);
     let mails = [
         refused(0, "a", "1@sender.example"),
         Mail::new(60_000, "b", V4, Accepted).from("1@sender.example"),
@@ -557,7 +565,7 @@ fn many_fates_stay_in_the_columns() {
         refused(60 * HOUR_MS + 1, "i", "6@sender.example"),
     ];
     let report = report_on(options(), &[text_of(&mails).as_bytes()]);
-    assert_eq!(fates(&report.to_json(), "refused"), "1 1 1 1 1 id 0");
+    assert_eq!(fates(&json_of(&report), "refused"), "1 1 1 1 1 id 0");
     let text = report.to_text();
     let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 100).collect();
     assert!(wide.is_empty(), "{wide:#?}");

@@ -31,7 +31,9 @@ fn lead(name: &str, tally: &Tally) -> String {
     }
     let whole = counted(judged, "message");
     let of = |part: u64| format!("{} of {whole} over IPv6 ({})", count(part), share(part, judged));
-    let networks = counted(tally.senders(Kind::Network).all.len() as u64, "network");
+    let networks = tally.senders(Kind::Network);
+    let more = if networks.left_out > 0 { "more than " } else { "" };
+    let networks = format!("{more}{}", counted(networks.all.len() as u64, "network"));
     match (would, refused) {
         (0, 0) => format!("Nothing of {whole} over IPv6 to {name} was refused by the rules, or would have been."),
         (would, 0) => format!("Opening {name} would have refused {}, from {networks}.", of(would)),
@@ -98,30 +100,34 @@ fn trial(tally: &Tally) -> String {
         let over_v4 = tally.on_trial.count(Fate::OverV4);
         text.push_str(&format!(" {} came again all the same ({} over IPv4);", count(back), count(over_v4)));
     }
-    let known = tally.on_trial_known_over_ipv4();
-    let strangers = would.saturating_sub(known);
+    let (known, unsure) = (tally.on_trial_known_over_ipv4(), tally.on_trial_left_out());
+    let strangers = would.saturating_sub(known + unsure);
     text.push_str(&match (known, strangers) {
-        (1, 0) => " it is of a sender domain that delivers over IPv4 too.".to_owned(),
-        (_, 0) => " all are of sender domains that deliver over IPv4 too.".to_owned(),
-        (0, 1) => " it is not of a sender domain that was seen to deliver over IPv4: look at it.".to_owned(),
-        (0, _) => " none is of a sender domain that was seen to deliver over IPv4: look at these.".to_owned(),
-        _ => format!(" {}, {}.", known_senders(known), strange_senders(strangers)),
+        (0, 0) => String::new(),
+        (1, 0) => " 1 is of a sender domain that delivers over IPv4 too".to_owned(),
+        (known, 0) => format!(" {} are of sender domains that deliver over IPv4 too", count(known)),
+        (0, 1) => " 1 is not of a sender domain that was seen to deliver over IPv4: look at it".to_owned(),
+        (0, strangers) => format!(
+            " {} are not of sender domains that were seen to deliver over IPv4: look at these",
+            count(strangers)
+        ),
+        (known, strangers) => format!(
+            " {} of {} over IPv4 too, {}",
+            are(known),
+            if known == 1 { "a sender domain that delivers" } else { "sender domains that deliver" },
+            if strangers == 1 {
+                "1 is not: look at it".to_owned()
+            } else {
+                format!("{} are not: look at these", count(strangers))
+            },
+        ),
     });
+    if unsure > 0 {
+        let semicolon = if known + strangers > 0 { ";" } else { "" };
+        text.push_str(&format!("{semicolon} of {} it is not known", count(unsure)));
+    }
+    text.push('.');
     text
-}
-
-fn known_senders(messages: u64) -> String {
-    match messages {
-        1 => "1 is of a sender domain that delivers over IPv4 too".to_owned(),
-        _ => format!("{} are of sender domains that deliver over IPv4 too", count(messages)),
-    }
-}
-
-fn strange_senders(messages: u64) -> String {
-    match messages {
-        1 => "1 is not: look at it".to_owned(),
-        _ => format!("{} are not: look at these", count(messages)),
-    }
 }
 
 /// What a sender whom this rule stopped can do.
@@ -163,7 +169,7 @@ pub(crate) fn gaps(missing: &Missing) -> Vec<String> {
         ));
     }
     if missing.malformed > 0 {
-        gaps.push(format!("{} no decision record and passed over.", are(missing.malformed, "line")));
+        gaps.push(format!("{} no decision record and passed over.", counted_are(missing.malformed, "line")));
     }
     if missing.files_cut > 0 {
         gaps.push(format!("{} not be read to the end.", counted(missing.files_cut, "file") + " could"));
@@ -171,8 +177,14 @@ pub(crate) fn gaps(missing: &Missing) -> Vec<String> {
     gaps
 }
 
-fn are(number: u64, one: &str) -> String {
+/// So many of something are: `1 line is`, `2 lines are`.
+pub(crate) fn counted_are(number: u64, one: &str) -> String {
     format!("{} {}", counted(number, one), if number == 1 { "is" } else { "are" })
+}
+
+/// `1 is`, `2 are`.
+fn are(number: u64) -> String {
+    format!("{} {}", count(number), if number == 1 { "is" } else { "are" })
 }
 
 /// How the figures were made: what a reader must know to trust them no further than they reach.

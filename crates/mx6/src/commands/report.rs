@@ -1,5 +1,6 @@
 //! `mx6 report`: what enforcing would refuse, or did, from decision records.
 
+use std::io::{BufWriter, ErrorKind};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,7 @@ use mx6_console::calendar;
 use mx6_console::report::{Options, Report as Figures, ReportError};
 
 use super::config::print;
-use crate::failure::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, Failure, failure};
+use crate::failure::{EX_CANTCREAT, EX_DATAERR, EX_IOERR, EX_NOINPUT, Failure, failure};
 
 /// Say from decision records what enforcing the rules would refuse, or did: from whom, how much, and whether it came back over IPv4.
 #[derive(Args)]
@@ -65,8 +66,14 @@ impl Report {
             written
                 .map_err(|error| failure(EX_CANTCREAT)(anyhow::anyhow!("cannot write {}: {error}", path.display())))?;
         }
-        let text = if self.json { format!("{:#}\n", report.to_json()) } else { report.to_text() };
-        print(&text)
+        if !self.json {
+            return print(&report.to_text());
+        }
+        match report.write_json(BufWriter::new(std::io::stdout().lock())) {
+            // The reader has seen enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failure(EX_IOERR)(error)),
+            _ => Ok(()),
+        }
     }
 }
 
