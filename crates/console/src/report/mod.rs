@@ -1,7 +1,7 @@
 //! `mx6 report`: what enforcing the rules would refuse, or did; from whom, how much, and whether it came back.
 //!
-//! Records are read once, in order of time ([`input`]), put together to messages ([`attempts`]), followed until they come back ([`fallback`]),
-//! and counted ([`tally`]). Memory does not grow with the log: senders, domains and refusals that are waited for have limits, and
+//! Records are read once, in order of time (`input`), put together to messages (`attempts`), followed until they come back (`fallback`),
+//! and counted (`tally`). Memory does not grow with the log: senders, domains and refusals that are waited for have limits, and
 //! [`Report::limits_reached`] says which were met.
 
 mod attempts;
