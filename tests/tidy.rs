@@ -7,8 +7,20 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 /// The rooms from the bottom up. A room may use only those before it; `telemetry` uses none.
-const ROOMS: [&str; 12] =
-    ["smtp", "dkim", "spf", "policy", "telemetry", "runtime", "dns", "message-auth", "delivery", "server", "console", "mx6"];
+const ROOMS: [&str; 12] = [
+    "smtp",
+    "dkim",
+    "spf",
+    "policy",
+    "telemetry",
+    "runtime",
+    "dns",
+    "message-auth",
+    "delivery",
+    "server",
+    "console",
+    "mx6",
+];
 
 /// Rooms that do nothing but compute: no clock, no sockets, no log.
 const PURE: [&str; 4] = ["smtp", "dkim", "spf", "policy"];

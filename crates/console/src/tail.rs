@@ -47,6 +47,12 @@ impl Filter {
     }
 }
 
+/// A network, or an address as a network of its own; none if the text is neither.
+#[must_use]
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+}
+
 /// A line of the log as a record; none if it is something else.
 #[must_use]
 pub fn record(line: &[u8]) -> Option<Value> {

@@ -1,6 +1,8 @@
 //! `mx6`, the gate: reads the command line and hands over to the server.
 #![forbid(unsafe_code)]
 
+mod commands;
+
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -87,6 +89,8 @@ enum Command {
         #[arg(long, value_name = "SIZE", value_parser = mx6_server::tune::parse_size)]
         for_memory: Option<u64>,
     },
+    /// Show decision records of a log, filtered, one aligned line each.
+    Tail(commands::tail::Tail),
 }
 
 const TUNE_EXAMPLES: &str = "Examples:
@@ -115,6 +119,7 @@ fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Tail(tail) => tail.run(),
         Command::Serve { config, options } => serve(config, *options),
         Command::Tune { json, toml, for_cores, for_memory } => {
             let facts = mx6_server::tune::facts(for_cores.map(usize::from), for_memory);

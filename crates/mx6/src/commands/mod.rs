@@ -1,0 +1,3 @@
+//! One file for each command that is not the gate itself.
+
+pub(crate) mod tail;
