@@ -82,9 +82,9 @@ fn fill(kind: &str) {
         }
         let octets = resident_octets().saturating_sub(before) as f64 / ENTRIES as f64;
         let counted = match kind.as_str() {
-            "spf" => spf.weight_octets(),
-            "dkim" => dkim.weight_octets(),
-            _ => caches.weight_octets(),
+            "spf" => spf.fill("spf").octets,
+            "dkim" => dkim.fill("dkim").octets,
+            _ => caches.fill().iter().map(|cache| cache.octets).sum(),
         } as f64
             / ENTRIES as f64;
         println!("| {kind} | {octets:.0} | {counted:.0} | {:.2} |", octets / counted);

@@ -15,6 +15,8 @@ packages=(
     python3 python3-yaml                             # smtplib, and the runner of the hostile cases
     strace iproute2 util-linux                       # a trace of system calls, namespaces, limits
     systemd                                          # systemd-socket-activate, systemd-analyze
+    prometheus python3-prometheus-client             # strict readers of the metrics
+    chromium fonts-dejavu-core                       # a browser for the status page
 )
 
 install_packages() {

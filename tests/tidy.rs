@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 /// The rooms from the bottom up. A room may use only those before it; `telemetry` uses none.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 13] = [
     "smtp",
     "dkim",
     "spf",
@@ -17,6 +17,7 @@ const ROOMS: [&str; 12] = [
     "dns",
     "message-auth",
     "delivery",
+    "admin",
     "server",
     "console",
     "mx6",
@@ -29,9 +30,11 @@ const PURE: [&str; 4] = ["smtp", "dkim", "spf", "policy"];
 const MAY_BE_UNSAFE: [&str; 2] = ["dkim", "runtime"];
 
 /// A library, and the members that may depend on it. Development dependencies are free.
-const KNOWN_ONLY_TO: [(&str, &[&str]); 7] = [
+const KNOWN_ONLY_TO: [(&str, &[&str]); 9] = [
     ("glommio", &["runtime"]),
-    ("tokio", &["loadgen"]),
+    ("axum", &["admin"]),
+    ("hyper", &["admin"]),
+    ("tokio", &["admin", "loadgen"]),
     ("tokio-rustls", &["loadgen"]),
     ("hickory-resolver", &["runtime", "dns"]),
     ("hickory-proto", &["runtime", "dns"]),

@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod admin;
 mod breaker;
 mod clients;
 mod commands;
@@ -28,6 +29,7 @@ mod loadgen;
 mod maildir;
 mod message_auth;
 mod modes;
+mod monitoring;
 mod next_hop;
 mod next_hop_client;
 mod preflight;

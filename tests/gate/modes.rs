@@ -154,3 +154,28 @@ fn exists_is_content_with_any_name() {
     let results = files::values(&files::only_message(&gate.maildir()), "Authentication-Results");
     assert!(results[0].contains("iprev=fail"), "{results:?}");
 }
+
+/// A domain on trial for a part of the sources: the others meet the rules, and a source is always treated alike.
+#[test]
+fn monitor_for_a_part_of_the_sources() {
+    let gate = Setup::new().domains(&["part.example=monitor:60%", "none.example=monitor:0%"]).start();
+    let reply_to = |source: u32, domain: &str| {
+        let client = format!("2001:db8:9:{source:x}::25");
+        send(&gate, &client, &format!("bob@{domain}"))
+    };
+    let monitored: Vec<bool> = (0..50)
+        .map(|source| {
+            let reply = reply_to(source, "part.example");
+            assert!(reply.starts_with(STORED) || reply.starts_with("450 4.7.25 "), "{reply}");
+            reply.starts_with(STORED)
+        })
+        .collect();
+    let count = monitored.iter().filter(|is_monitored| **is_monitored).count();
+    assert!((20..=40).contains(&count), "{count} of 50 were monitored");
+    assert_eq!(monitor_fields(&gate).len(), count);
+    for (source, is_monitored) in monitored.iter().enumerate().take(10) {
+        let reply = reply_to(u32::try_from(source).unwrap(), "part.example");
+        assert_eq!(reply.starts_with(STORED), *is_monitored, "{reply}");
+    }
+    assert!(reply_to(1, "none.example").starts_with("450 4.7.25 "));
+}

@@ -4,11 +4,13 @@
 //! readiness is polled against a deadline. Every process that a test starts is ended by the test, by its process id.
 
 pub mod certificates;
+pub mod chromium;
 pub mod dns_server;
 pub mod dovecot;
 pub mod faults;
 pub mod files;
 pub mod gate;
+pub mod http;
 pub mod message;
 pub mod namespace;
 pub mod next_hop;

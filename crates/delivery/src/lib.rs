@@ -38,4 +38,4 @@ pub use next_hop::ADDED_OCTETS_ALLOWANCE;
 pub use route::{Reuse, Route, Stage};
 pub use storage::storage_reply;
 pub use target::{NextHop, Target, TargetError};
-pub use transaction::{Counters, Delivery, Offers, Probe, Sender, Transaction};
+pub use transaction::{Counters, Delivery, HostState, Offers, Probe, Sender, Transaction};

@@ -34,7 +34,7 @@ use fault::Fault;
 use host::Host;
 use opening::Opening;
 
-use crate::{Counters, DeliveryConfig, Ledger, NextHop, Offers, Probe, Stage};
+use crate::{Counters, DeliveryConfig, HostState, Ledger, NextHop, Offers, Probe, Stage};
 
 /// The next hops of one shard.
 #[derive(Debug)]
@@ -245,6 +245,18 @@ impl NextHops {
             connections_open: self.hosts.iter().map(Host::open).sum(),
             connections_idle: self.hosts.iter().map(Host::idle).sum(),
         }
+    }
+
+    /// How each host is.
+    pub(crate) fn hosts(&self) -> Vec<HostState> {
+        let state = |host: &Host| HostState {
+            name: host.name.clone(),
+            is_healthy: host.health.rank() == 0,
+            back_off_ms: host.health.back_off_ms(),
+            open: host.open(),
+            idle: host.idle(),
+        };
+        self.hosts.iter().map(state).collect()
     }
 
     fn has_idle(&self) -> bool {

@@ -93,6 +93,15 @@ impl Delivery {
         }
     }
 
+    /// How each next hop is, as this shard sees it; none for a Maildir and `discard:`.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostState> {
+        match &self.place {
+            Place::Smtp(next_hops) => next_hops.hosts(),
+            Place::Maildir(_) | Place::Discard => Vec::new(),
+        }
+    }
+
     /// What this shard's delivery has counted.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -120,6 +129,21 @@ impl Target {
             Target::Smtp(_) | Target::Lmtp(_) | Target::Discard => Ok(()),
         }
     }
+}
+
+/// One next hop as a shard sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostState {
+    /// As the operator named it.
+    pub name: Arc<str>,
+    /// It does not fail us now.
+    pub is_healthy: bool,
+    /// For how long others are tried first, in milliseconds.
+    pub back_off_ms: u64,
+    /// Open connections.
+    pub open: usize,
+    /// Of those, the ones that wait in the pool.
+    pub idle: usize,
 }
 
 /// What a next hop said to a connection made to try it.
@@ -300,4 +324,25 @@ pub struct Counters {
     pub connections_open: usize,
     /// Idle now.
     pub connections_idle: usize,
+}
+
+impl Counters {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(&self, other: &Counters) -> Counters {
+        Counters {
+            connections_opened: self.connections_opened + other.connections_opened,
+            connections_reused: self.connections_reused + other.connections_reused,
+            connections_found_dead: self.connections_found_dead + other.connections_found_dead,
+            connections_failed: self.connections_failed + other.connections_failed,
+            replays: self.replays + other.replays,
+            outcomes_unknown: self.outcomes_unknown + other.outcomes_unknown,
+            mixed_outcomes: self.mixed_outcomes + other.mixed_outcomes,
+            deliveries_skipped: self.deliveries_skipped + other.deliveries_skipped,
+            maildir_groups: self.maildir_groups + other.maildir_groups,
+            maildir_members: self.maildir_members + other.maildir_members,
+            connections_open: self.connections_open + other.connections_open,
+            connections_idle: self.connections_idle + other.connections_idle,
+        }
+    }
 }

@@ -55,11 +55,11 @@ impl Caches {
         sum
     }
 
-    /// Octets that the entries take, over all four caches, as far as moka has counted them.
+    /// What is in each of the four caches.
     #[must_use]
-    pub fn weight_octets(&self) -> u64 {
+    pub fn fill(&self) -> [CacheFill; 4] {
         let shared = &self.0;
-        shared.ptr.weight_octets() + shared.a.weight_octets() + shared.aaaa.weight_octets() + shared.mx.weight_octets()
+        [shared.ptr.fill("ptr"), shared.a.fill("a"), shared.aaaa.fill("aaaa"), shared.mx.fill("mx")]
     }
 
     /// Counters for one more shard.
@@ -80,10 +80,10 @@ impl<T: TxtValue> TxtCache<T> {
         TxtCache(Store::new(max_octets))
     }
 
-    /// Octets that the entries take, as far as moka has counted them.
+    /// What is in it; `name` is what it is called.
     #[must_use]
-    pub fn weight_octets(&self) -> u64 {
-        self.0.weight_octets()
+    pub fn fill(&self, name: &'static str) -> CacheFill {
+        self.0.fill(name)
     }
 }
 
@@ -134,9 +134,23 @@ impl<K: Key, T: Value> Store<K, T> {
         self.cache.get(key).now_or_never().flatten()
     }
 
-    fn weight_octets(&self) -> u64 {
-        self.cache.weighted_size()
+    fn fill(&self, name: &'static str) -> CacheFill {
+        let octets_max = self.cache.policy().max_capacity().unwrap_or_default();
+        CacheFill { name, entries: self.cache.entry_count(), octets: self.cache.weighted_size(), octets_max }
     }
+}
+
+/// What is in a cache, as far as moka has counted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheFill {
+    /// What it is called.
+    pub name: &'static str,
+    /// Entries.
+    pub entries: u64,
+    /// Octets that they take.
+    pub octets: u64,
+    /// Octets that they may take.
+    pub octets_max: u64,
 }
 
 /// What a cache keeps of a name.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     /// Lookups answered from a cache.
     pub hits: u64,
+    /// Of those, the ones that said that there is nothing.
+    pub negative_hits: u64,
     /// Lookups that had to wait for an answer.
     pub misses: u64,
     /// Of those, the ones that found the same question under way and joined it.
@@ -33,6 +35,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub(crate) struct ShardCounters {
     pub(crate) hits: AtomicU64,
+    pub(crate) negative_hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     pub(crate) merged: AtomicU64,
     pub(crate) zone_answers: AtomicU64,
@@ -48,6 +51,7 @@ pub(crate) struct ShardCounters {
 impl ShardCounters {
     pub(crate) fn add_to(&self, sum: &mut Counters) {
         sum.hits += read(&self.hits);
+        sum.negative_hits += read(&self.negative_hits);
         sum.misses += read(&self.misses);
         sum.merged += read(&self.merged);
         sum.zone_answers += read(&self.zone_answers);
@@ -61,9 +65,9 @@ impl ShardCounters {
     }
 }
 
-/// One more.
+/// One more. One writer: a plain load and store are enough, no locked instruction.
 pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 fn read(counter: &AtomicU64) -> u64 {

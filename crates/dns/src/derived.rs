@@ -8,6 +8,7 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use mx6_runtime::now_ms;
 
+use crate::cache::CacheFill;
 use crate::limits::ENTRY_OVERHEAD_OCTETS;
 
 /// A cache of values of the caller's own making, shared by all shards; clones are the same cache.
@@ -49,10 +50,11 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> DerivedCach
         }
     }
 
-    /// Octets that the entries take, as far as moka has counted them.
+    /// What is in it; `name` is what it is called.
     #[must_use]
-    pub fn weight_octets(&self) -> u64 {
-        self.0.weighted_size()
+    pub fn fill(&self, name: &'static str) -> CacheFill {
+        let octets_max = self.0.policy().max_capacity().unwrap_or_default();
+        CacheFill { name, entries: self.0.entry_count(), octets: self.0.weighted_size(), octets_max }
     }
 }
 

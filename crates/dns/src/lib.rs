@@ -41,7 +41,7 @@ mod zone_file;
 mod zone_lex;
 mod zone_rdata;
 
-pub use cache::{Caches, TxtCache};
+pub use cache::{CacheFill, Caches, TxtCache};
 pub use config::{CacheSizes, DnsConfig, DnsError, TtlLimits};
 pub use counters::Counters;
 pub use derived::DerivedCache;

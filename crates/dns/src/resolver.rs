@@ -194,6 +194,9 @@ impl Dns {
         };
         if let Some(entry) = store.peek(key).filter(Entry::is_fresh) {
             count(&self.shard.counters.hits);
+            if entry.lookup.is_negative() {
+                count(&self.shard.counters.negative_hits);
+            }
             return Some(self.shard.answer(entry, source));
         }
         let Backend::Zone(zone) = &self.shard.backend else { return None };

@@ -118,6 +118,7 @@ impl MessageAuth {
             received_fields: own_fields::received_count(header),
             leave_out: own_fields::fields_to_remove(header, &self.ids),
             author: Author::of(header),
+            message_id: own_fields::message_id(header),
         }
     }
 }
@@ -134,6 +135,8 @@ pub struct HeaderReading {
     pub leave_out: Vec<Range<usize>>,
     /// Who says to have written the message, for DMARC.
     pub author: Author,
+    /// Where the msg-id of the first Message-ID field is (RFC 5322 §3.6.4), without its brackets.
+    pub message_id: Option<Range<usize>>,
 }
 
 /// Where an answer came from, in the words of the facts.

@@ -18,6 +18,18 @@ pub(crate) fn received_count(header: &Header<'_>) -> usize {
     header.named("Received").count()
 }
 
+/// Where the msg-id of the first `Message-ID` field is (RFC 5322 §3.6.4), without blanks and brackets around it; none if nothing is left.
+pub(crate) fn message_id(header: &Header<'_>) -> Option<Range<usize>> {
+    let field = header.named("Message-ID").next()?;
+    let value = header.value(field);
+    let inner = value.trim_ascii();
+    let inner = inner.strip_prefix(b"<").unwrap_or(inner);
+    let inner = inner.strip_suffix(b">").unwrap_or(inner);
+    let start = field.value.end - value.trim_ascii_start().len();
+    let start = start + usize::from(value.trim_ascii().starts_with(b"<"));
+    (!inner.is_empty()).then(|| start..start + inner.len())
+}
+
 /// A whole `X-MX6-Monitor` field, CRLF included. What is not printable ASCII becomes `?`; long text is cut.
 #[must_use]
 pub fn monitor_field(text: &str) -> Vec<u8> {
@@ -47,6 +59,22 @@ pub(crate) fn fields_to_remove(header: &Header<'_>, ids: &[Box<str>]) -> Vec<Ran
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn message_ids() {
+        for (block, id) in [
+            ("Message-ID: <a@b.example>\r\n", "a@b.example"),
+            ("From: x\r\nmessage-id :\r\n\t<a@b>  \r\nMessage-ID: <second@b>\r\n", "a@b"),
+            ("Message-ID: a@b\r\n", "a@b"),
+            ("Message-ID: <a b>c\r\n", "a b>c"),
+            ("Message-ID: <>\r\n", ""),
+            ("Message-ID:\r\n", ""),
+            ("Subject: Message-ID: <a@b>\r\n", ""),
+        ] {
+            let range = message_id(&Header::parse(block.as_bytes()));
+            assert_eq!(range.map_or("", |range| &block[range]), id, "{block:?}");
+        }
+    }
 
     fn left(block: &str) -> String {
         let header = Header::parse(block.as_bytes());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::{DnsError, Error};
 use mx6_dkim::KeyTxt;
-use mx6_dns::{TxtCache, TxtValue};
+use mx6_dns::{CacheFill, TxtCache, TxtValue};
 use mx6_spf::SpfTxt;
 
 use crate::spf_results::SpfResults;
@@ -58,6 +58,12 @@ impl MessageAuthCaches {
             dmarc: TxtCache::new(sizes.dmarc_octets),
             text: TxtCache::new(EXPLANATIONS_OCTETS),
         }
+    }
+
+    /// What is in each of those that are configured by size.
+    #[must_use]
+    pub fn fill(&self) -> [CacheFill; 4] {
+        [self.spf.fill("spf"), self.spf_results.fill(), self.dkim.fill("dkim"), self.dmarc.fill("dmarc")]
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use mx6_dns::DerivedCache;
+use mx6_dns::{CacheFill, DerivedCache};
 use mx6_policy::facts::{CacheState, MethodResult, Spf, SpfIdentity};
 
 /// The results, shared by all shards; clones are the same cache.
@@ -34,6 +34,11 @@ impl SpfResults {
     /// An empty cache that takes at most `max_octets`.
     pub(crate) fn new(max_octets: u64) -> SpfResults {
         SpfResults(DerivedCache::new(max_octets, |key, spf| key.domain.len() + spf.domain.len() + spf.reason.len()))
+    }
+
+    /// What is in it.
+    pub(crate) fn fill(&self) -> CacheFill {
+        self.0.fill("spf-result")
     }
 
     /// The result, if it is known.

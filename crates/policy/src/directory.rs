@@ -12,8 +12,11 @@ pub enum DomainMode {
     Accept,
     /// Served here, but not over anonymous IPv6.
     Reject,
-    /// Opted in on trial: the rules are evaluated and recorded, never enforced.
-    Monitor,
+    /// Opted in on trial: the rules are evaluated and recorded, and not enforced.
+    Monitor {
+        /// For so many of a hundred sources (/64s); enforced for the others.
+        percent: u8,
+    },
 }
 
 impl FromStr for DomainMode {
@@ -23,8 +26,15 @@ impl FromStr for DomainMode {
         match text {
             "accept" => Ok(DomainMode::Accept),
             "reject" => Ok(DomainMode::Reject),
-            "monitor" => Ok(DomainMode::Monitor),
-            _ => Err(DirectoryError::Mode(text.to_owned())),
+            "monitor" => Ok(DomainMode::Monitor { percent: 100 }),
+            _ => {
+                let percent = text.strip_prefix("monitor:").and_then(|text| text.strip_suffix('%')?.parse().ok());
+                let percent = percent.filter(|percent| *percent <= 100);
+                percent.map_or_else(
+                    || Err(DirectoryError::Mode(text.to_owned())),
+                    |percent| Ok(DomainMode::Monitor { percent }),
+                )
+            }
         }
     }
 }
@@ -33,7 +43,7 @@ impl FromStr for DomainMode {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DirectoryError {
     /// Not one of the three words.
-    #[error("domain mode `{0}` is not one of accept, reject, monitor")]
+    #[error("domain mode `{0}` is not one of accept, reject, monitor, or monitor:N% with N from 0 to 100")]
     Mode(String),
     /// Not a domain.
     #[error("`{0}` is not a domain name; write `*.` in front for all names below it")]
@@ -131,8 +141,8 @@ mod tests {
         }
         for (domain, mode) in [
             ("open.example", Some(DomainMode::Accept)),
-            ("a.open.example", Some(DomainMode::Monitor)),
-            ("a.b.open.example", Some(DomainMode::Monitor)),
+            ("a.open.example", Some(DomainMode::Monitor { percent: 100 })),
+            ("a.b.open.example", Some(DomainMode::Monitor { percent: 100 })),
             ("v4only.example", Some(DomainMode::Reject)),
             ("other.example", Some(DomainMode::Reject)),
             ("example", None),
@@ -140,7 +150,7 @@ mod tests {
             ("xopen.example", Some(DomainMode::Reject)),
             ("open.example.net", None),
             ("xn--bcher-kva.example", Some(DomainMode::Accept)),
-            ("a.xn--bcher-kva.example", Some(DomainMode::Monitor)),
+            ("a.xn--bcher-kva.example", Some(DomainMode::Monitor { percent: 100 })),
             ("", None),
         ] {
             assert_eq!(directory.mode(domain), mode, "{domain}");
@@ -159,6 +169,9 @@ mod tests {
         let reason = NoALabels::Hyphen("ü-".into());
         let bad = Err(DirectoryError::Internationalized("*.ü-.example".into(), reason));
         assert_eq!(directory.insert("*.ü-.example", DomainMode::Accept), bad);
-        assert!("allow".parse::<DomainMode>().is_err());
+        for bad in ["allow", "monitor:", "monitor:50", "monitor:101%", "monitor:-1%", "monitor: 5%", "accept:50%"] {
+            assert_eq!(bad.parse::<DomainMode>(), Err(DirectoryError::Mode(bad.into())), "{bad}");
+        }
+        assert_eq!("monitor:0%".parse(), Ok(DomainMode::Monitor { percent: 0 }));
     }
 }

@@ -3,6 +3,7 @@
 use mx6_smtp::{MessageFault, Reply, Verdict};
 
 use crate::facts::{Facts, Iprev, MethodResult, PtrState};
+use crate::trial::is_monitored;
 use crate::{Client, Directory, DomainMode, Rule, replies};
 
 /// Whether the rules are enforced at all.
@@ -121,9 +122,11 @@ impl Gate {
                 let reply = replies::not_opted_in(domain.unwrap_or_default());
                 Err(Ruling::refuse(Rule::NotOptedIn, reply))
             }
-            DomainMode::Monitor => Ok(RecipientClass::Monitored),
-            DomainMode::Accept if self.mode == Mode::Monitor => Ok(RecipientClass::Monitored),
-            DomainMode::Accept => Ok(RecipientClass::Enforced),
+            _ if self.mode == Mode::Monitor => Ok(RecipientClass::Monitored),
+            DomainMode::Monitor { percent } if is_monitored(client.address(), domain.unwrap_or_default(), percent) => {
+                Ok(RecipientClass::Monitored)
+            }
+            DomainMode::Monitor { .. } | DomainMode::Accept => Ok(RecipientClass::Enforced),
         }
     }
 

@@ -14,6 +14,7 @@ mod gate;
 pub mod limits;
 mod replies;
 mod rule;
+mod trial;
 
 pub use a_labels::{NoALabels, a_labels};
 pub use client::{Client, Connector, ConnectorError, canonical_address, canonical_network};

@@ -2,6 +2,7 @@
 
 /// Which rule decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
 pub enum Rule {
     /// The recipient's domain is not served here.
     NotServedHere,
@@ -56,6 +57,35 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule, in the order of the enum.
+    pub const ALL: [Rule; 25] = [
+        Rule::NotServedHere,
+        Rule::NotOptedIn,
+        Rule::ReverseDns,
+        Rule::ReverseDnsTempFail,
+        Rule::SpfOrDkim,
+        Rule::SpfOrDkimTempFail,
+        Rule::MixedModes,
+        Rule::MixedDomains,
+        Rule::BareCrOrLf,
+        Rule::MessageSize,
+        Rule::HeaderSize,
+        Rule::Chunks,
+        Rule::MailLoop,
+        Rule::MemoryBudget,
+        Rule::Storage,
+        Rule::Delivery,
+        Rule::ConnectionLimit,
+        Rule::SessionLimit,
+        Rule::MessageLimit,
+        Rule::RecipientLimit,
+        Rule::IdentityLimit,
+        Rule::ServiceBusy,
+        Rule::ResolverTrouble,
+        Rule::Abandoned,
+        Rule::Accepted,
+    ];
+
     /// The rule's name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -91,6 +121,7 @@ impl Rule {
 
 /// Where in the transaction a decision fell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
 pub enum Stage {
     /// Before the banner.
     Connect,
@@ -103,6 +134,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage, in the order of the enum.
+    pub const ALL: [Stage; 4] = [Stage::Connect, Stage::Mail, Stage::Rcpt, Stage::EndOfData];
+
     /// `connect`, `mail`, `rcpt` or `end-of-data`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -112,5 +146,19 @@ impl Stage {
             Stage::Rcpt => "rcpt",
             Stage::EndOfData => "end-of-data",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_them_in_their_order() {
+        for (index, rule) in Rule::ALL.into_iter().enumerate() {
+            assert_eq!(rule as usize, index);
+            assert!(Rule::ALL[..index].iter().all(|other| other.name() != rule.name()));
+        }
+        assert!(Stage::ALL.into_iter().enumerate().all(|(index, stage)| stage as usize == index));
     }
 }

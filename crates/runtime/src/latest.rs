@@ -37,6 +37,12 @@ impl<T> Latest<T> {
         Arc::clone(&self.inner().value)
     }
 
+    /// How often it was replaced.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.inner().version
+    }
+
     /// Replaces the value and wakes everyone who follows it.
     pub fn set(&self, value: Arc<T>) {
         let waiting = {

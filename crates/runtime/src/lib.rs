@@ -54,4 +54,4 @@ pub use spare_descriptor::{SpareDescriptor, descriptors_permille};
 pub use stop::{StopFlag, Stopped, WaitList};
 pub use stream::Stream;
 pub use task::{end_of_turn, panics, spawn};
-pub use time::{Deadline, deadline, now_ms, sleep, timeout};
+pub use time::{Deadline, deadline, now_ms, now_us, sleep, timeout};

@@ -31,7 +31,7 @@ pub fn spawn<F: Future<Output = ()> + 'static>(what: &'static str, f: F) {
             Ok(Err(payload)) | Err(payload) => payload,
         };
         PANICS.fetch_add(1, Ordering::Relaxed);
-        mx6_telemetry::say!("task `{what}` panicked: {}", panic_text(payload.as_ref()));
+        mx6_telemetry::failure!("task `{what}` panicked: {}", panic_text(payload.as_ref()));
         drop_quietly(payload);
     };
     #[cfg(feature = "simulation")]

@@ -16,6 +16,12 @@ pub fn now_ms() -> u64 {
     millis(now().saturating_duration_since(origin()))
 }
 
+/// The same clock in microseconds, for what is measured.
+#[must_use]
+pub fn now_us() -> u64 {
+    u64::try_from(now().saturating_duration_since(origin()).as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A moment by which something must be done; cheap to copy and to hand on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);

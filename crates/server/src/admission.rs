@@ -182,10 +182,8 @@ fn counted(shard: &Shard, reached: &LimitReached, reply: Reply) -> Objection {
 
 /// Records a refusal that has no recipient, if there were not too many this second.
 fn record_early(shard: &Shard, speaker: &Speaker<'_>, mail_from: &str, decided: (Stage, Rule, &Reply)) {
-    if let Some(unrecorded) = shard.limits.early_records.take(mx6_runtime::now_ms()) {
-        let mut recorder = shard.recorder.borrow_mut();
-        record::write_early(&mut recorder, speaker, mail_from, decided, unrecorded);
-    }
+    let is_recorded = shard.limits.early_records.take(mx6_runtime::now_ms());
+    record::write_early(shard, speaker, mail_from, decided, is_recorded);
 }
 
 /// What is told at the end.
@@ -204,22 +202,18 @@ const SUMMARY: [(Counter, &str); 7] = [
 struct EarlyRecords {
     second: Cell<u64>,
     written: Cell<u32>,
-    unrecorded: Cell<u64>,
 }
 
 impl EarlyRecords {
-    /// How many before this one were not written; none if this one is not to be written either.
-    fn take(&self, now_ms: u64) -> Option<u64> {
+    /// Whether one more is written.
+    fn take(&self, now_ms: u64) -> bool {
         let second = now_ms / 1_000;
         if self.second.replace(second) != second {
             self.written.set(0);
         }
-        if self.written.get() >= limits::EARLY_RECORDS_PER_S {
-            self.unrecorded.set(self.unrecorded.get() + 1);
-            return None;
-        }
-        self.written.set(self.written.get() + 1);
-        Some(self.unrecorded.take())
+        let is_written = self.written.get() < limits::EARLY_RECORDS_PER_S;
+        self.written.set(self.written.get() + u32::from(is_written));
+        is_written
     }
 }
 
@@ -232,10 +226,8 @@ mod tests {
         let records = EarlyRecords::default();
         let most = u64::from(limits::EARLY_RECORDS_PER_S);
         for second in [1_000, 2_000, 9_000] {
-            let taken: Vec<_> = (0..10 * most).filter_map(|at| records.take(second + at % 1_000)).collect();
-            assert_eq!(taken.len() as u64, most);
-            assert_eq!(taken[0], if second == 1_000 { 0 } else { 9 * most });
-            assert!(taken[1..].iter().all(|unrecorded| *unrecorded == 0));
+            let written = (0..10 * most).filter(|at| records.take(second + at % 1_000)).count();
+            assert_eq!(written as u64, most);
         }
     }
 }

@@ -40,6 +40,15 @@ impl Breaker {
         Breaker(Arc::new(Shared { probes, open: AtomicBool::new(false) }))
     }
 
+    /// `closed`, `open`, or `off` when nothing is watched.
+    pub(crate) fn word(&self) -> &'static str {
+        match (self.0.probes.is_empty(), self.0.open.load(Ordering::Relaxed)) {
+            (true, _) => "off",
+            (false, true) => "open",
+            (false, false) => "closed",
+        }
+    }
+
     /// Whether a new connection of `client` is to be turned away. Never a proxy's own: were its health check refused, it would send nobody any
     /// more, neither IPv4 nor connectors.
     pub(crate) fn sheds(&self, client: &Client, mode: Mode) -> bool {
@@ -69,7 +78,7 @@ impl Breaker {
     fn tell(&self, is_open: bool, last: Option<&Lookup<()>>) {
         let (to_open, to_close) = (limits::DNS_PROBE_ROUNDS_TO_OPEN, limits::DNS_PROBE_ROUNDS_TO_CLOSE);
         match (is_open, last) {
-            (true, Some(Lookup::Failed(why))) => mx6_telemetry::say!(
+            (true, Some(Lookup::Failed(why))) => mx6_telemetry::warning!(
                 "dns breaker: open, no probe name was answered in {to_open} rounds (last: {why}); new anonymous IPv6 clients get 421 in mode enforce"
             ),
             _ => mx6_telemetry::say!("dns breaker: closed, probe names were answered in {to_close} rounds"),
@@ -81,7 +90,7 @@ impl Breaker {
 fn tell_of_absence<'n>(name: &'n str, answer: &Lookup<()>, absent: &mut HashSet<&'n str>) {
     match answer {
         Lookup::NxDomain if absent.insert(name) => {
-            mx6_telemetry::say!("dns breaker: warning: probe name {name} does not exist; choose one that does");
+            mx6_telemetry::warning!("dns breaker: probe name {name} does not exist; choose one that does");
         }
         Lookup::Found(()) | Lookup::NoData => {
             absent.remove(name);

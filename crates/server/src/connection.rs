@@ -16,7 +16,7 @@ use mx6_delivery::{NextHopClient, Sender};
 use mx6_policy::Client;
 use mx6_runtime::Stream;
 use mx6_smtp::{Notice, Question, Session, Step, Verdict};
-use mx6_telemetry::Counter;
+use mx6_telemetry::{Counter, Timing};
 
 use crate::admission;
 use crate::alarm::Alarm;
@@ -60,14 +60,31 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: SocketAddr
             None => return shard.counters.add_one(Counter::ProxyRefused),
         },
     };
+    mx6_telemetry::detail!("shard {}: a connection of {}", shard.index, client.address());
+    count_address(&shard, &client, ends.as_ref().map(|ends| ends.source.ip()));
     let Some(_admitted) = admission::admit(&shard, &mut stream, &client).await else { return };
     let mut connection = Connection::new(shard, settings, Channel::plain(stream), client, ends);
-    // An error here is the peer's: it reset the connection or stopped reading. There is nobody to tell.
-    if connection.run(early).await.is_ok() {
-        connection.close().await;
+    // An error here is the peer's: it reset the connection or stopped reading. There is nobody else to tell.
+    match connection.run(early).await {
+        Ok(()) => connection.close().await,
+        Err(error) => mx6_telemetry::detail!("{}: {error}", connection.peer.session_id),
     }
     if let Some(transaction) = connection.transaction.take() {
         transaction.abandon(&connection.peer);
+    }
+}
+
+/// Counts what kind of address an anonymous client has; `given` is as the socket or the PROXY header gave it.
+fn count_address(shard: &Shard, client: &Client, given: Option<IpAddr>) {
+    // A proxy that speaks for itself is no client.
+    let Some(given) = given.filter(|_| !client.is_connector()) else { return };
+    shard.counters.add_one(match (given, client.address()) {
+        (IpAddr::V4(_), _) => Counter::Ipv4Clients,
+        (IpAddr::V6(_), IpAddr::V4(_)) => Counter::MappedClients,
+        (IpAddr::V6(_), IpAddr::V6(_)) => Counter::Ipv6Clients,
+    });
+    if mx6_telemetry::is_private(client.address()) {
+        shard.counters.add_one(Counter::PrivateClients);
     }
 }
 
@@ -150,8 +167,10 @@ impl Connection {
         let address = client.address();
         let (auth, memory) = shard.allotted(&client);
         let (auth_iprev, auth_ptr) = (auth.clone(), auth.clone());
-        let iprev = Pending::start("reverse DNS", async move { auth_iprev.iprev(address).await });
-        let ptr = iprev.known().is_none().then(|| Pending::start("PTR", async move { auth_ptr.ptr(address).await }));
+        let timed = Some((&shard.counters, Timing::Iprev));
+        let iprev = Pending::start("reverse DNS", timed, async move { auth_iprev.iprev(address).await });
+        let lookup = async move { auth_ptr.ptr(address).await };
+        let ptr = iprev.known().is_none().then(|| Pending::start("PTR", None, lookup));
         let peer = Peer {
             client,
             ends,

@@ -10,6 +10,7 @@ use mx6_dkim::{BodyHash, Header, KeyAnswer, Verification};
 use mx6_dns::Source;
 use mx6_message_auth::{HeaderReading, MessageAuth};
 use mx6_policy::facts::{CacheState, Dkim, Facts, Iprev, Spf};
+use mx6_telemetry::{Counters, Timing};
 
 use crate::dkim_batch::{DkimBatch, UnderWay};
 use crate::limits::HASH_PORTION_OCTETS;
@@ -47,14 +48,15 @@ impl Evaluation {
     }
 
     /// The header block is complete: signatures are parsed, keys and the DMARC record looked up while the body arrives.
-    pub(crate) fn header_complete(&mut self, auth: &MessageAuth) {
+    pub(crate) fn header_complete(&mut self, auth: &MessageAuth, counters: &Counters) {
         let header = Header::parse(&self.header);
         self.reading = auth.read_header(&header);
         if header.named("DKIM-Signature").next().is_some() {
             let verification = Verification::new(&header, unix_s());
             let names = verification.key_names();
             let auth = auth.clone();
-            let keys = Pending::start("DKIM keys", async move { auth.dkim_keys(names).await });
+            let keys =
+                Pending::start("DKIM keys", Some((counters, Timing::Dkim)), async move { auth.dkim_keys(names).await });
             let verification = Rc::new(RefCell::new(verification));
             self.signed = Some(Signed { verification, keys });
         } else {
@@ -90,6 +92,11 @@ impl Evaluation {
     /// The header block, for whoever takes the message on, and what of it must not go on.
     pub(crate) fn into_header_block(self) -> (Vec<u8>, Vec<Range<usize>>) {
         (self.header, self.reading.leave_out)
+    }
+
+    /// The message's Message-ID, as far as it has one that can be shown.
+    pub(crate) fn message_id(&self) -> Option<&str> {
+        std::str::from_utf8(self.header.get(self.reading.message_id.clone()?)?).ok()
     }
 
     /// How many Received fields the message came with.

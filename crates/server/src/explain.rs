@@ -184,7 +184,7 @@ impl Pipeline {
                 Step::Octets(octets) => evaluation.header_octets(octets),
                 Step::Notice(Notice::HeaderComplete) => {
                     in_body = true;
-                    evaluation.header_complete(&self.auth);
+                    evaluation.header_complete(&self.auth, &Counters::default());
                 }
                 Step::Notice(Notice::TransactionReset | Notice::EarlyTalker) => {}
                 Step::Question(asked) => {

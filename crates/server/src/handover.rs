@@ -182,7 +182,7 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
         let successor = match door.accept() {
             Ok(successor) => successor,
             Err(error) => {
-                mx6_telemetry::say!("--handover: {error}");
+                mx6_telemetry::warning!("--handover: {error}");
                 std::thread::sleep(DOOR_PAUSE);
                 continue;
             }
@@ -199,7 +199,7 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 mx6_telemetry::say!("a successor serves {} of {} sockets, this gate drains", taken.len(), held.len());
                 stop.set();
                 if let Err(error) = successor.send(&message("drains"), &[]) {
-                    mx6_telemetry::say!("--handover: the successor was not told: {error}");
+                    mx6_telemetry::warning!("--handover: the successor was not told: {error}");
                 }
                 return;
             }
@@ -207,7 +207,7 @@ pub(crate) fn wait_for_successor(door: &MessageListener, held: &[Held], stop: &S
                 leave_queues(held, |_| false);
                 // If it still listens: hung up on, it would serve beside us.
                 let _ = successor.send(&message(&format!("refused: {error}")), &[]);
-                mx6_telemetry::say!("--handover: the successor did not begin to serve, this gate goes on: {error}");
+                mx6_telemetry::warning!("--handover: the successor did not begin to serve, this gate goes on: {error}");
             }
         }
     }

@@ -30,6 +30,11 @@ impl Heartbeats {
         }
     }
 
+    /// How long ago each shard's heart beat, in milliseconds.
+    pub(crate) fn ages_ms(&self, now_ms: u64) -> impl Iterator<Item = u64> {
+        self.0.iter().map(move |last| now_ms.saturating_sub(last.load(Ordering::Relaxed)))
+    }
+
     /// The first shard whose last beat is older than `age`.
     pub(crate) fn stuck(&self, now_ms: u64, age: Duration) -> Option<usize> {
         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);

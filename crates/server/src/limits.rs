@@ -136,3 +136,6 @@ const fn thresholds(brownout: (u32, u32), shed: (u32, u32)) -> Thresholds {
         shed: Hysteresis { enter: shed.0, leave: shed.1 },
     }
 }
+
+/// A timer that is late by so much was held up: by one task, or by the machine.
+pub const STALL_MS: u64 = 100;

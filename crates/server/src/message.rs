@@ -66,7 +66,7 @@ impl Message {
     /// The header block is complete.
     pub(crate) fn header_complete(&mut self) {
         if self.trouble.is_none() {
-            self.evaluation.header_complete(&self.auth);
+            self.evaluation.header_complete(&self.auth, &self.shard.counters);
         }
     }
 
@@ -80,7 +80,7 @@ impl Message {
             self.trouble = Some((Rule::Storage, LOCAL_ERROR));
         }
         if let Err(error) = self.body.settle().await {
-            mx6_telemetry::say!("a message cannot be held in {}: {error}", self.shard.spill_dir.display());
+            mx6_telemetry::failure!("a message cannot be held in {}: {error}", self.shard.spill_dir.display());
             self.trouble = Some((Rule::Storage, mx6_delivery::storage_reply(&error)));
         }
     }

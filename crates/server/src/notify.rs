@@ -41,7 +41,7 @@ impl Notifier {
         match connected {
             Ok(socket) => Notifier { socket: Some(Arc::new(socket)), watchdog },
             Err(error) => {
-                mx6_telemetry::say!("NOTIFY_SOCKET cannot be used, the service manager is told nothing: {error}");
+                mx6_telemetry::warning!("NOTIFY_SOCKET cannot be used, the service manager is told nothing: {error}");
                 Notifier::default()
             }
         }
@@ -79,7 +79,7 @@ impl Notifier {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(state.as_bytes())
         {
-            mx6_telemetry::say!("the service manager could not be told {:?}: {error}", state.lines().next());
+            mx6_telemetry::warning!("the service manager could not be told {:?}: {error}", state.lines().next());
         }
     }
 }

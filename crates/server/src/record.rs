@@ -5,11 +5,20 @@ use mx6_policy::facts::{CacheState, Dkim, Dmarc, Iprev, Spf, SpfIdentity};
 use mx6_policy::{RecipientClass, Rule, Stage};
 use mx6_smtp::{Outcome, Reply, Verdict};
 use mx6_telemetry::{
-    Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Recorder, Shown, SpfRecord, TlsRecord,
+    Counter, Decision, DecisionKey, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, RULES_MAX,
+    STAGES_MAX, Shown, SpfRecord, TlsRecord, VERDICTS_MAX,
 };
 
 use crate::evaluation::unix_ms;
+use crate::message::Objection;
+use crate::message_id::MessageId;
 use crate::peer::{Peer, PeerTls};
+use crate::shard::Shard;
+
+/// The verdicts of records, in the order in which they are counted; the last is that of an abandoned transaction.
+pub(crate) const VERDICTS: [&str; 4] = ["accept", "defer", "reject", "none"];
+
+const _: () = assert!(Stage::ALL.len() <= STAGES_MAX && Rule::ALL.len() <= RULES_MAX && VERDICTS.len() <= VERDICTS_MAX);
 
 /// Who speaks, for every record of a session.
 pub(crate) struct Speaker<'a> {
@@ -41,6 +50,7 @@ pub(crate) struct About<'a> {
     pub(crate) rcpt_to: &'a str,
     pub(crate) domain: &'a str,
     pub(crate) class: Option<RecipientClass>,
+    pub(crate) message_id: Option<&'a MessageId>,
     pub(crate) size_octets: Option<u64>,
     /// What became of it for this recipient, where that may differ from what the client was told.
     pub(crate) own_outcome: Option<&'a Outcome>,
@@ -61,36 +71,77 @@ pub(crate) struct Decided<'a> {
     pub(crate) rule: Rule,
     /// None: the transaction was abandoned.
     pub(crate) verdict: Option<&'a Verdict>,
-    pub(crate) would: Option<&'a Reply>,
+    pub(crate) would: Option<&'a Objection>,
     pub(crate) delivered: Option<(&'a Outcome, &'a Route)>,
 }
 
-/// Writes the record.
+/// Counts a decision about a recipient, and writes its record. What was accepted without objection may be passed over: of so many only one
+/// is recorded by configuration, and none while the log is far behind, so that refusals find room.
 pub(crate) fn write(
-    recorder: &mut Recorder,
+    shard: &Shard,
     speaker: &Speaker<'_>,
     about: &About<'_>,
     known: &Known<'_>,
     decided: &Decided<'_>,
     durations: Durations,
 ) {
-    recorder.record(&decision(speaker, about, known, decided, durations));
+    let verdict = count(shard, decided);
+    if let Some((rule, _)) = decided.would {
+        shard.counters.would_refuse(*rule as usize);
+    }
+    let mut recorder = shard.recorder.borrow_mut();
+    let matters = verdict != VERDICTS[0] || decided.would.is_some();
+    if !matters && (!shard.is_sampled() || recorder.is_half_full()) {
+        shard.counters.add_one(Counter::RecordsSampled);
+        recorder.pass_over();
+        return;
+    }
+    recorder.record(decision(speaker, about, known, decided, durations));
 }
 
-/// Writes the record of a refusal before there was a recipient; `unrecorded` before it were only counted.
+/// Counts a refusal before there was a recipient, and writes its record unless a storm of them would fill the disk.
 pub(crate) fn write_early(
-    recorder: &mut Recorder,
+    shard: &Shard,
     speaker: &Speaker<'_>,
     mail_from: &str,
     (stage, rule, reply): (Stage, Rule, &Reply),
-    unrecorded: u64,
+    is_recorded: bool,
 ) {
     let verdict = Verdict::Defer(reply.clone());
     let decided = Decided { stage, rule, verdict: Some(&verdict), would: None, delivered: None };
-    let about = About { mail_from, rcpt_to: "", domain: "", class: None, size_octets: None, own_outcome: None };
-    let known = Known::default();
-    let decision = decision(speaker, &about, &known, &decided, Durations::default());
-    recorder.record(&Decision { unrecorded: (unrecorded > 0).then_some(unrecorded), ..decision });
+    count(shard, &decided);
+    let mut recorder = shard.recorder.borrow_mut();
+    if !is_recorded {
+        recorder.pass_over();
+        return;
+    }
+    let about = About {
+        mail_from,
+        rcpt_to: "",
+        domain: "",
+        class: None,
+        message_id: None,
+        size_octets: None,
+        own_outcome: None,
+    };
+    recorder.record(decision(speaker, &about, &Known::default(), &decided, Durations::default()));
+}
+
+/// Counts a decision; returns its verdict.
+fn count(shard: &Shard, decided: &Decided<'_>) -> &'static str {
+    let (word, _) = verdict_and_reply(decided);
+    let verdict = VERDICTS.iter().position(|verdict| *verdict == word).unwrap_or(VERDICTS.len() - 1);
+    shard.counters.decided(DecisionKey { stage: decided.stage as usize, rule: decided.rule as usize, verdict });
+    word
+}
+
+/// The verdict that the client heard, and the reply.
+fn verdict_and_reply<'a>(decided: &Decided<'a>) -> (&'static str, Option<&'a Reply>) {
+    match (&decided.delivered, decided.verdict) {
+        (Some((outcome, _)), Some(Verdict::Accept)) => (outcome_verdict(outcome), Some(outcome.reply())),
+        (_, Some(verdict)) => (verdict.word(), verdict.reply()),
+        (_, None) => ("none", None),
+    }
 }
 
 fn decision<'a>(
@@ -100,11 +151,7 @@ fn decision<'a>(
     decided: &'a Decided<'a>,
     durations: Durations,
 ) -> Decision<'a> {
-    let (verdict, reply) = match (&decided.delivered, decided.verdict) {
-        (Some((outcome, _)), Some(Verdict::Accept)) => (outcome_verdict(outcome), Some(outcome.reply())),
-        (_, Some(verdict)) => (verdict.word(), verdict.reply()),
-        (_, None) => ("none", None),
-    };
+    let (verdict, reply) = verdict_and_reply(decided);
     Decision {
         unix_ms: unix_ms(),
         session: speaker.session_id,
@@ -122,8 +169,10 @@ fn decision<'a>(
         rule: decided.rule.name(),
         verdict,
         reply: reply.map_or(Shown(&""), |reply| Shown(reply)),
-        would: decided.would.map(|reply| Shown(reply)),
+        would_rule: decided.would.map(|(rule, _)| rule.name()),
+        would: decided.would.map(|(_, reply)| Shown(reply)),
         delivery: decided.delivered.map(|delivered| delivery_record(delivered, about.own_outcome)),
+        message_id: about.message_id.map(MessageId::as_str),
         size_octets: about.size_octets,
         iprev: known.iprev.map(iprev_record),
         spf: known.spf.map(spf_record),

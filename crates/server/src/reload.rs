@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use mx6_runtime::{Latest, StopFlag};
+use mx6_telemetry::Reopen;
 
 use crate::check::{CheckError, check_folders};
 use crate::config::{Config, ConfigError};
@@ -25,6 +26,13 @@ pub struct Reload {
     pub read: Box<dyn Fn() -> Result<Config, ConfigError> + Send>,
 }
 
+/// Whom a reload concerns, besides the shards.
+pub(crate) struct Concerned {
+    pub(crate) snapshots: Latest<Snapshot>,
+    pub(crate) notifier: Notifier,
+    pub(crate) log: Reopen,
+}
+
 /// Why a reload was not taken over.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
@@ -38,14 +46,15 @@ enum ReloadError {
 pub(crate) fn first_snapshot(config: Config) -> Snapshot {
     let (certificates_written, tls) = read_certificates(&config);
     let tls = tls.unwrap_or_else(|error| {
-        mx6_telemetry::say!("warning: --tls-cert: {error}; STARTTLS is answered with 454 until that is mended");
+        mx6_telemetry::warning!("--tls-cert: {error}; STARTTLS is answered with 454 until that is mended");
         TlsState::Broken
     });
     Snapshot { config: Arc::new(config), tls, certificates_written }
 }
 
 /// Serves requests until the gate stops.
-pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, notifier: &Notifier, stop: &StopFlag) {
+pub(crate) fn serve_requests(reload: &Reload, concerned: &Concerned, stop: &StopFlag) {
+    let Concerned { snapshots, notifier, log } = concerned;
     let mut told = None;
     loop {
         let asked = reload.requests.recv_timeout(limits::CERTIFICATE_POLL);
@@ -55,15 +64,21 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
         let now = snapshots.get();
         match asked {
             Ok(()) => {
+                // Who sends SIGHUP may have rotated the log.
+                log.ask();
                 notifier.reloading();
                 match read_again(reload, &now.config) {
                     Ok(snapshot) => {
+                        // Only a level that the file changes: one that was set by hand stays.
+                        if snapshot.config.log_level != now.config.log_level {
+                            mx6_telemetry::set_level(snapshot.config.log_level);
+                        }
                         snapshots.set(Arc::new(snapshot));
                         mx6_telemetry::say!("reload: the new configuration holds");
                         notifier.ready("serving, the new configuration holds");
                     }
                     Err(error) => {
-                        mx6_telemetry::say!("reload: {error}; the old configuration goes on");
+                        mx6_telemetry::failure!("reload: {error}; the old configuration goes on");
                         notifier.ready("serving, the new configuration could not be used");
                     }
                 }
@@ -83,7 +98,7 @@ pub(crate) fn serve_requests(reload: &Reload, snapshots: &Latest<Snapshot>, noti
                         } else {
                             "what was read before goes on"
                         };
-                        mx6_telemetry::say!("--tls-cert: {error}; {meanwhile}");
+                        mx6_telemetry::failure!("--tls-cert: {error}; {meanwhile}");
                     }
                     told = Some(error);
                 }

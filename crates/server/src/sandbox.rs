@@ -60,12 +60,14 @@ pub(crate) fn enter(config: &Config, also_read: &[PathBuf]) -> Result<(), Sandbo
     match status.ruleset {
         RulesetStatus::FullyEnforced => {}
         RulesetStatus::PartiallyEnforced => {
-            mx6_telemetry::say!(
+            mx6_telemetry::warning!(
                 "sandbox: this kernel's Landlock is older than Linux 6.2, files can be truncated everywhere"
             );
         }
         RulesetStatus::NotEnforced => {
-            mx6_telemetry::say!("sandbox: this kernel has no Landlock, files are protected by their permissions alone");
+            mx6_telemetry::warning!(
+                "sandbox: this kernel has no Landlock, files are protected by their permissions alone"
+            );
         }
     }
     Ok(())
@@ -89,7 +91,7 @@ fn readable(config: &Config, also_read: &[PathBuf]) -> Vec<PathBuf> {
 fn writable(config: &Config) -> Vec<PathBuf> {
     let log = match &config.log {
         LogTarget::File(path) => Some(folder_of(path)),
-        LogTarget::Stdout => None,
+        LogTarget::Stdout | LogTarget::Journal => None,
     };
     let maildir = match &config.target {
         Target::Maildir(path) => Some(path.clone()),

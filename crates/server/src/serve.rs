@@ -12,7 +12,7 @@ use mx6_dns::{Caches, DnsConfig, DnsError};
 use mx6_message_auth::MessageAuthCaches;
 use mx6_policy::limits::LimitTable;
 use mx6_runtime::{Latest, Needs, Preflight, ShardError, StopFlag};
-use mx6_telemetry::{Counters, LogError, LogTarget, OpenLog, Recorders, Total};
+use mx6_telemetry::{Counters, LogError, LogTarget, Observer, OpenLog, Recorders, Total};
 
 use crate::admission;
 use crate::breaker::Breaker;
@@ -24,11 +24,12 @@ use crate::heartbeat::Heartbeats;
 use crate::load;
 use crate::notify::Notifier;
 use crate::privileges::{PrivilegeError, forbid_new_privileges};
-use crate::reload::{self, Reload};
+use crate::reload::{self, Concerned, Reload};
 use crate::sandbox::{self, SandboxError};
 use crate::settings::Snapshot;
 use crate::shard::{Shard, ShardParts};
 use crate::sockets::{self, Sockets};
+use crate::status::{Board, Overview, addresses};
 use crate::supervisor::{Supervision, Supervisor};
 use crate::{Config, NameSource};
 
@@ -43,6 +44,14 @@ pub enum ServeError {
     Bind {
         /// Which.
         address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address of the admin endpoint cannot be taken.
+    #[error("--admin {address}: {source}")]
+    Admin {
+        /// Which.
+        address: String,
         /// Why.
         source: std::io::Error,
     },
@@ -90,7 +99,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ServeError::Preflight(preflight) => preflight.exit_code(),
-            ServeError::Bind { .. } => 69,
+            ServeError::Bind { .. } | ServeError::Admin { .. } => 69,
             ServeError::Dns(_) | ServeError::Kernels(_) | ServeError::Activation(_) => 78,
             ServeError::Handover(handover) => handover.exit_code(),
             ServeError::Privileges(_) => 77,
@@ -120,6 +129,7 @@ pub struct Prepared {
     dns: DnsConfig,
     notifier: Notifier,
     sockets: Sockets,
+    admin: Vec<mx6_admin::Bound>,
     log: OpenLog,
 }
 
@@ -130,6 +140,7 @@ pub struct Prepared {
 /// # Errors
 /// If something is missing, or cannot be had or given up.
 pub fn prepare(config: Config, also_read: &[PathBuf]) -> Result<Prepared, ServeError> {
+    mx6_telemetry::set_level(config.log_level);
     let shards = config.cores.cpus().len();
     mx6_runtime::preflight(shards, needs(&config))?;
     let kernels = select_kernels(config.kernels)?;
@@ -137,6 +148,7 @@ pub fn prepare(config: Config, also_read: &[PathBuf]) -> Result<Prepared, ServeE
     check_folders(&config)?;
     let notifier = Notifier::from_environment();
     let sockets = sockets::open(&config, shards)?;
+    let admin = bind_admin(&config)?;
     let log = open_log(&config)?;
     // A key may be readable to root alone.
     let snapshot = reload::first_snapshot(config);
@@ -152,7 +164,7 @@ pub fn prepare(config: Config, also_read: &[PathBuf]) -> Result<Prepared, ServeE
     if config.sandbox {
         sandbox::enter(config, also_read)?;
     }
-    Ok(Prepared { snapshot, kernels, dns, notifier, sockets, log })
+    Ok(Prepared { snapshot, kernels, dns, notifier, sockets, admin, log })
 }
 
 /// What executors will need beyond what this process shows now.
@@ -170,7 +182,7 @@ fn open_log(config: &Config) -> Result<OpenLog, ServeError> {
     if let (Some(path), Some(user)) = (new, &config.user)
         && let Err(error) = user.own(path)
     {
-        mx6_telemetry::say!("{} stays root's: {error}", path.display());
+        mx6_telemetry::warning!("{} stays root's: {error}", path.display());
     }
     Ok(log)
 }
@@ -181,15 +193,17 @@ impl Prepared {
     /// # Errors
     /// If it cannot be started; if a shard dies, in which case the process must end.
     pub fn serve(self, reload: Reload, stop: &StopFlag) -> Result<(), ServeError> {
-        let Prepared { snapshot, kernels, dns, notifier, sockets, log } = self;
+        let Prepared { snapshot, kernels, dns, notifier, sockets, admin, log } = self;
         let config = Arc::clone(&snapshot.config);
         let shards = config.cores.cpus().len();
         let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
         let total = Total::of(counters.clone());
-        let mut recorders = Recorders::start(log, &counters)?;
+        let observer = Observer::default();
+        let is_observed = !admin.is_empty();
+        let mut recorders = Recorders::start(log, &counters, is_observed.then_some(&observer))?;
         let cores = config.cores.clone();
         if config.gate.directory.is_empty() {
-            mx6_telemetry::say!("warning: no --domain is given, every recipient will be refused");
+            mx6_telemetry::warning!("no --domain is given, every recipient will be refused");
         }
         for line in &sockets.told {
             mx6_telemetry::say!("{line}");
@@ -207,9 +221,27 @@ impl Prepared {
         // The key of the hash is drawn here, for this process alone.
         let limit_table = Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new()));
         let snapshots = Latest::new(Arc::new(snapshot));
-        start_reloading(reload, snapshots.clone(), notifier.clone(), stop.clone())?;
+        let (snapshots_of_reload, log) = (snapshots.clone(), recorders.reopen());
+        let concerned = Concerned { snapshots: snapshots_of_reload, notifier: notifier.clone(), log };
+        start_reloading(reload, concerned, stop.clone())?;
         let process_id = unix_ms();
         let heartbeats = Heartbeats::new(shards, mx6_runtime::now_ms());
+        let (board, up) = (Board::new(shards), Arc::default());
+        let overview = Overview {
+            total: total.clone(),
+            snapshots: snapshots.clone(),
+            heartbeats: heartbeats.clone(),
+            up: Arc::clone(&up),
+            stop: stop.clone(),
+            dns_caches: dns_caches.clone(),
+            auth_caches: auth_caches.clone(),
+            breaker: breaker.clone(),
+            board: board.clone(),
+            observer,
+            kernels: kernels.to_string(),
+            started_unix_ms: process_id,
+        };
+        let admin = if is_observed { Some(start_admin(admin, overview)?) } else { None };
         let supervision = Supervision {
             shards,
             notifier,
@@ -217,6 +249,8 @@ impl Prepared {
             predecessor: sockets.predecessor,
             door: sockets.door,
             held: sockets.held,
+            addresses: addresses::Watch::new(total.clone()),
+            up,
             stop: stop.clone(),
         };
         let supervisor = Supervisor::start(supervision).map_err(ServeError::Thread)?;
@@ -237,6 +271,7 @@ impl Prepared {
                     recorder: recorders.take(index)?,
                     stop: stop.clone(),
                     heartbeats: heartbeats.clone(),
+                    board: board.clone(),
                     up: supervisor.up(),
                     process_id,
                 })
@@ -259,8 +294,11 @@ impl Prepared {
                 }
             }
         });
+        if let Some(admin) = admin {
+            admin.close();
+        }
         if let Err(error) = recorders.close() {
-            mx6_telemetry::say!("the decision log was not written whole: {error}");
+            mx6_telemetry::failure!("the decision log was not written whole: {error}");
         }
         let totals = [dkim_batch::occupancy(&total), admission::summary(&total), load::summary(&total)];
         for line in totals.into_iter().flatten() {
@@ -275,14 +313,31 @@ impl Prepared {
     }
 }
 
-fn start_reloading(
-    reload: Reload,
-    snapshots: Latest<Snapshot>,
-    notifier: Notifier,
-    stop: StopFlag,
-) -> Result<(), ServeError> {
+/// Takes the addresses of the admin endpoint, and warns of one that others can reach.
+fn bind_admin(config: &Config) -> Result<Vec<mx6_admin::Bound>, ServeError> {
+    let bind = |address: &mx6_admin::Address| {
+        if !address.is_loopback() {
+            mx6_telemetry::say!(
+                "warning: --admin {address}: whoever reaches it sees all decisions; only a firewall keeps others away"
+            );
+        }
+        address.bind().map_err(|source| ServeError::Admin { address: address.to_string(), source })
+    };
+    config.admin.iter().map(bind).collect()
+}
+
+/// Starts the admin endpoint and says where it is.
+fn start_admin(bound: Vec<mx6_admin::Bound>, overview: Overview) -> Result<mx6_admin::Running, ServeError> {
+    let admin = mx6_admin::start(bound, Arc::new(overview)).map_err(ServeError::Thread)?;
+    for address in admin.addresses() {
+        mx6_telemetry::say!("admin endpoint on {address}");
+    }
+    Ok(admin)
+}
+
+fn start_reloading(reload: Reload, concerned: Concerned, stop: StopFlag) -> Result<(), ServeError> {
     let thread = std::thread::Builder::new().name("mx6-reload".into());
-    let started = thread.spawn(move || reload::serve_requests(&reload, &snapshots, &notifier, &stop));
+    let started = thread.spawn(move || reload::serve_requests(&reload, &concerned, &stop));
     started.map(drop).map_err(ServeError::Thread)
 }
 
@@ -290,7 +345,7 @@ fn start_reloading(
 fn select_kernels(choice: KernelChoice) -> Result<Kernels, KernelError> {
     let selection = Kernels::select(choice)?;
     for name in selection.failed.iter() {
-        mx6_telemetry::say!("kernel {name} gave wrong answers at the start and is switched off");
+        mx6_telemetry::failure!("kernel {name} gave wrong answers at the start and is switched off");
     }
     mx6_telemetry::say!("kernels: {}", selection.kernels);
     Ok(selection.kernels)

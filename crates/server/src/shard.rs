@@ -14,7 +14,7 @@ use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches};
 use mx6_policy::Client;
 use mx6_policy::limits::LimitTable;
 use mx6_runtime::{Deadline, Follower, Latest, Listener, ListenerHandle, Share, SpareDescriptor, StopFlag};
-use mx6_telemetry::{Counter, Counters, Recorder};
+use mx6_telemetry::{Counter, Counters, Gauge, Recorder, Timing};
 
 use crate::Config;
 use crate::admission::{self, Limits};
@@ -29,6 +29,7 @@ use crate::memory::MemoryBudget;
 use crate::phase::{Phase, Phases};
 use crate::settings::{Settings, Snapshot};
 use crate::shares::{Parts, Shares};
+use crate::status::Board;
 
 /// What a shard is made of, put together before its thread starts.
 pub(crate) struct ShardParts {
@@ -47,6 +48,7 @@ pub(crate) struct ShardParts {
     pub(crate) recorder: Recorder,
     pub(crate) stop: StopFlag,
     pub(crate) heartbeats: Heartbeats,
+    pub(crate) board: Board,
     /// Told once connections are accepted.
     pub(crate) up: Sender<()>,
     /// Distinguishes session ids of this process from those of others; the same on all shards.
@@ -67,6 +69,8 @@ pub(crate) struct Shard {
     pub(crate) load: Load,
     pub(crate) spill_dir: Arc<Path>,
     pub(crate) breaker: Breaker,
+    /// Where others can read of its next hops.
+    pub(crate) board: Board,
     pub(crate) counters: Counters,
     pub(crate) recorder: RefCell<Recorder>,
     /// What connections hear of the end.
@@ -80,6 +84,8 @@ pub(crate) struct Shard {
     delivering: Cell<usize>,
     failure: Cell<Option<String>>,
     sessions: Cell<u64>,
+    /// Accepted recipients since the last that was recorded.
+    accepted: Cell<u64>,
     process_id: u64,
 }
 
@@ -93,12 +99,16 @@ impl Drop for Delivering {
 }
 
 /// Counts a connection while it is open.
-pub(crate) struct Opened(Rc<Shard>);
+pub(crate) struct Opened {
+    shard: Rc<Shard>,
+    at_us: u64,
+}
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.counters.add_one(Counter::ConnectionsEnded);
+        self.shard.open.set(self.shard.open.get() - 1);
+        self.shard.counters.add_one(Counter::ConnectionsEnded);
+        self.shard.counters.time(Timing::Session, mx6_runtime::now_us() - self.at_us);
     }
 }
 
@@ -131,6 +141,7 @@ impl Shard {
             load: Load::default(),
             spill_dir: config.spill_dir.as_path().into(),
             breaker: parts.breaker,
+            board: parts.board,
             counters: parts.counters,
             recorder: RefCell::new(parts.recorder),
             phases: Phases::default(),
@@ -143,8 +154,10 @@ impl Shard {
             delivering: Cell::new(0),
             failure: Cell::new(None),
             sessions: Cell::new(0),
+            accepted: Cell::new(0),
             process_id: parts.process_id,
         });
+        shard.counters.set(Gauge::ThreadId, thread_id());
         let has_looked = first_look(&shard.settings()).await;
         mx6_runtime::spawn("next-hop offers", Rc::clone(&shard).follow_next_hops(has_looked));
         mx6_runtime::spawn("settings", Rc::clone(&shard).follow_snapshots(snapshots));
@@ -182,7 +195,7 @@ impl Shard {
             mx6_runtime::sleep(DRAIN_POLL).await;
         }
         if self.open.get() > 0 {
-            mx6_telemetry::say!("shard {}: drain timeout, {} connections are cut off", self.index, self.open.get());
+            mx6_telemetry::warning!("shard {}: drain timeout, {} connections are cut off", self.index, self.open.get());
             self.phases.enter(Phase::CutOff);
             let deadline = Deadline::after(limits::CUT_OFF_TIME);
             while self.open.get() > 0 && (self.delivering.get() > 0 || !deadline.has_passed()) {
@@ -211,13 +224,21 @@ impl Shard {
     pub(crate) fn opened(self: &Rc<Self>) -> Opened {
         self.open.set(self.open.get() + 1);
         self.counters.add_one(Counter::Connections);
-        Opened(Rc::clone(self))
+        Opened { shard: Rc::clone(self), at_us: mx6_runtime::now_us() }
     }
 
     /// The checks within what this client may take of the lookups, and what it may take of the memory for messages.
     pub(crate) fn allotted(&self, client: &Client) -> (MessageAuth, Share) {
         let Parts { lookups, memory } = self.shares.of(client);
         (self.auth.within(lookups), memory)
+    }
+
+    /// Whether one more accepted recipient is the one of so many that is recorded (`--log-sample`).
+    pub(crate) fn is_sampled(&self) -> bool {
+        let accepted = self.accepted.get() + 1;
+        let is_sampled = accepted >= self.settings.borrow().config.log_sample;
+        self.accepted.set(if is_sampled { 0 } else { accepted });
+        is_sampled
     }
 
     /// A name for a session, unique over shards and restarts.
@@ -262,6 +283,11 @@ impl Shard {
     }
 }
 
+/// The kernel's number for this thread.
+fn thread_id() -> u64 {
+    u64::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or_default()
+}
+
 /// The first sessions should be offered what the next hops take. One that does not answer is not waited for; then this is false.
 async fn first_look(settings: &Settings) -> bool {
     mx6_runtime::timeout(limits::NEXT_HOP_FIRST_LOOK, settings.delivery.probe()).await.is_some()
@@ -301,7 +327,7 @@ async fn accept_all(shard: &Rc<Shard>, listener: &Listener, kind: ListenerKind) 
             }
             Err(error) if mx6_runtime::accept_is_starved(&error) => {
                 if shard.counters.value(Counter::AcceptStarved).is_multiple_of(ACCEPT_STARVED_TOLD) {
-                    mx6_telemetry::say!("shard {}: connections wait, accept: {error}", shard.index);
+                    mx6_telemetry::warning!("shard {}: connections wait, accept: {error}", shard.index);
                 }
                 shard.counters.add_one(Counter::AcceptStarved);
                 if listener.turn_away(&mut spare, &busy) {

@@ -11,12 +11,13 @@ use mx6_policy::facts::{Facts, MethodResult, Spf};
 use mx6_policy::{EndOfData, RECEIVED_FIELDS_MAX, RecipientClass, Rule, Ruling, Stage, a_labels};
 use mx6_runtime::Deadline;
 use mx6_smtp::{ForwardPath, MessageFault, Outcome, RcptDsn, ReversePath, Verdict};
-use mx6_telemetry::{Counter, Durations};
+use mx6_telemetry::{Counter, Durations, Timing};
 
 use crate::admission;
 use crate::evaluation::unix_s;
 use crate::limits;
 use crate::message::{LOCAL_ERROR, Message, Objection};
+use crate::message_id::MessageId;
 use crate::origin;
 use crate::peer::Peer;
 use crate::pending::Pending;
@@ -53,8 +54,8 @@ struct Recipient {
     class: RecipientClass,
     /// On trial: the objection at RCPT that was not enforced.
     would: Option<Objection>,
-    /// What the next hop took to answer, in milliseconds.
-    relay_ms: u64,
+    /// What the next hop took to answer, in microseconds.
+    relay_us: u64,
 }
 
 impl Transaction {
@@ -72,7 +73,7 @@ impl Transaction {
         };
         let settings = shard.settings();
         admission::mail(shard, &settings, peer, &sender.reverse_path)?;
-        let spf = start_spf(peer, identity);
+        let spf = start_spf(shard, peer, identity);
         Ok(Transaction {
             shard: Rc::clone(shard),
             reverse_path: sender.reverse_path.clone(),
@@ -96,7 +97,7 @@ impl Transaction {
         match self.judge_recipient(peer, domain.as_deref()).await {
             Ok((class, would)) => {
                 let domain = domain.unwrap_or_default();
-                let recipient = Recipient { forward_path: path, domain, class, would, relay_ms: 0 };
+                let recipient = Recipient { forward_path: path, domain, class, would, relay_us: 0 };
                 self.relay_recipient(peer, recipient, dsn).await
             }
             Err((rule, verdict)) => {
@@ -105,8 +106,15 @@ impl Transaction {
                     Decided { stage: Stage::Rcpt, rule, verdict: Some(&verdict), would: None, delivered: None };
                 let mail_from = &self.reverse_path;
                 let domain = domain.as_deref().unwrap_or_default();
-                let about =
-                    About { mail_from, rcpt_to: &path, domain, class: None, size_octets: None, own_outcome: None };
+                let about = About {
+                    mail_from,
+                    rcpt_to: &path,
+                    domain,
+                    class: None,
+                    message_id: None,
+                    size_octets: None,
+                    own_outcome: None,
+                };
                 self.record(peer, &about, None, decided, Durations::default());
                 Answer::Verdict(verdict)
             }
@@ -147,7 +155,7 @@ impl Transaction {
     }
 
     async fn relay_recipient(&mut self, peer: &mut Peer, mut recipient: Recipient, dsn: &RcptDsn<'_>) -> Answer {
-        let started_ms = mx6_runtime::now_ms();
+        let started_us = mx6_runtime::now_us();
         let told_by = self.settings.config.next_hop_client;
         if told_by != NextHopClient::None && self.recipients.is_empty() {
             self.delivery.introduce(origin::of(peer, told_by).await);
@@ -155,7 +163,8 @@ impl Transaction {
         let waits = self.shard.load.next_hop_wait();
         let outcome = self.delivery.rcpt(&recipient.forward_path, dsn.notify, dsn.orcpt).await;
         drop(waits);
-        recipient.relay_ms = mx6_runtime::now_ms() - started_ms;
+        recipient.relay_us = mx6_runtime::now_us() - started_us;
+        self.shard.counters.time(Timing::Rcpt, recipient.relay_us);
         self.released = false;
         if outcome.reply().is_positive() {
             self.shard.counters.add_one(Counter::RecipientsAccepted);
@@ -165,12 +174,12 @@ impl Transaction {
             self.recipients.push(recipient);
         } else {
             self.shard.counters.add_one(Counter::RecipientsRefused);
-            let durations = Durations { rcpt: recipient.relay_ms, ..Durations::default() };
+            let durations = Durations { rcpt: recipient.relay_us / 1000, ..Durations::default() };
             let decided = Decided {
                 stage: Stage::Rcpt,
                 rule: Rule::Delivery,
                 verdict: Some(&Verdict::Accept),
-                would: recipient.would.as_ref().map(|(_, reply)| reply),
+                would: recipient.would.as_ref(),
                 delivered: Some((&outcome, self.delivery.route())),
             };
             self.record(peer, &self.about(&recipient), None, decided, durations);
@@ -210,9 +219,9 @@ impl Transaction {
     pub(crate) fn abandon(self, peer: &Peer) {
         for recipient in &self.recipients {
             let rule = Rule::Abandoned;
-            let would = recipient.would.as_ref().map(|(_, reply)| reply);
+            let would = recipient.would.as_ref();
             let decided = Decided { stage: Stage::Rcpt, rule, verdict: None, would, delivered: None };
-            let durations = Durations { rcpt: recipient.relay_ms, ..Durations::default() };
+            let durations = Durations { rcpt: recipient.relay_us / 1000, ..Durations::default() };
             self.record(peer, &self.about(recipient), None, decided, durations);
         }
         self.delivery.abandon();
@@ -220,7 +229,7 @@ impl Transaction {
 
     /// The true end of the message: verdict, and if that is accept, delivery.
     pub(crate) async fn end_of_data(mut self, peer: &mut Peer, fault: Option<MessageFault>) -> Answer {
-        let dot_ms = mx6_runtime::now_ms();
+        let dot_us = mx6_runtime::now_us();
         let deadline = Deadline::after(limits::END_OF_DATA_TIMEOUT);
         let Some(mut message) = self.message.take() else { return Answer::Verdict(Verdict::Defer(LOCAL_ERROR)) };
         self.shard.counters.add(Counter::MessageOctets, message.octets());
@@ -232,7 +241,8 @@ impl Transaction {
         }
         let (settings, recipients) = (&self.settings, self.recipients.len());
         let charged = admission::message(&self.shard, settings, &peer.client, &mut ruling, facts.as_ref(), recipients);
-        let verdict_ms = mx6_runtime::now_ms();
+        let verdict_us = mx6_runtime::now_us();
+        self.shard.counters.time(Timing::Verdict, verdict_us - dot_us);
         if ruling.would.is_some() {
             self.shard.counters.add_one(Counter::WouldRefuse);
         }
@@ -240,15 +250,18 @@ impl Transaction {
             iprev: peer.iprev.elapsed_ms(),
             spf: self.spf.elapsed_ms(),
             dkim: message.evaluation.keys_elapsed_ms(),
-            verdict: verdict_ms - dot_ms,
+            verdict: (verdict_us - dot_us) / 1000,
             ..Durations::default()
         };
         let octets = message.octets();
+        let message_id = message.evaluation.message_id().and_then(MessageId::copy);
         let outcome = match (&ruling.verdict, &facts) {
             (Verdict::Accept, Some(facts)) => {
                 let _delivering = self.shard.delivering();
                 let outcome = self.deliver(peer, facts, &ruling, message, deadline).await;
-                durations.delivery = mx6_runtime::now_ms() - verdict_ms;
+                let delivery_us = mx6_runtime::now_us() - verdict_us;
+                self.shard.counters.time(Timing::Delivery, delivery_us);
+                durations.delivery = delivery_us / 1000;
                 Some(outcome)
             }
             _ => None,
@@ -257,7 +270,8 @@ impl Transaction {
             admission::give_back(&self.shard, &self.settings, charged);
         }
         self.count(outcome.as_ref());
-        self.record_message(peer, facts.as_ref(), &ruling, outcome.as_ref(), octets, durations);
+        let arrived = Arrived { octets, message_id };
+        self.record_message(peer, facts.as_ref(), &ruling, outcome.as_ref(), &arrived, durations);
         match outcome {
             Some(outcome) => Answer::Outcome(outcome),
             None => {
@@ -309,7 +323,7 @@ impl Transaction {
         // Nothing races this: neither the client's leaving nor a signal cuts a delivery short. A panic in it must not lose the record.
         let delivery = AssertUnwindSafe(self.delivery.deliver(&message, deadline)).catch_unwind();
         delivery.await.unwrap_or_else(|_| {
-            mx6_telemetry::say!("{}: delivery panicked, the outcome is unknown", peer.session_id);
+            mx6_telemetry::failure!("{}: delivery panicked, the outcome is unknown", peer.session_id);
             Outcome::Unknown(LOCAL_ERROR)
         })
     }
@@ -360,7 +374,7 @@ impl Transaction {
         facts: Option<&Facts>,
         ruling: &Ruling,
         outcome: Option<&Outcome>,
-        octets: u64,
+        arrived: &Arrived,
         durations: Durations,
     ) {
         let at_end = objection(ruling);
@@ -376,12 +390,13 @@ impl Transaction {
                 stage: Stage::EndOfData,
                 rule,
                 verdict: Some(&ruling.verdict),
-                would: would.map(|(_, reply)| reply),
+                would,
                 delivered: outcome.map(|outcome| (outcome, self.delivery.route())),
             };
             let own_outcome = outcome.and_then(|_| self.delivery.recipient_outcome(number));
-            let about = About { size_octets: Some(octets), own_outcome, ..self.about(recipient) };
-            self.record(peer, &about, facts, decided, Durations { rcpt: recipient.relay_ms, ..durations });
+            let (size_octets, message_id) = (Some(arrived.octets), arrived.message_id.as_ref());
+            let about = About { message_id, size_octets, own_outcome, ..self.about(recipient) };
+            self.record(peer, &about, facts, decided, Durations { rcpt: recipient.relay_us / 1000, ..durations });
         }
     }
 
@@ -391,6 +406,7 @@ impl Transaction {
             rcpt_to: &recipient.forward_path,
             domain: &recipient.domain,
             class: Some(recipient.class),
+            message_id: None,
             size_octets: None,
             own_outcome: None,
         }
@@ -413,8 +429,14 @@ impl Transaction {
         };
         let session = mx6_runtime::now_ms() - peer.accepted_at_ms;
         let durations = Durations { session, ..durations };
-        record::write(&mut self.shard.recorder.borrow_mut(), &speaker, about, &known, &decided, durations);
+        record::write(&self.shard, &speaker, about, &known, &decided, durations);
     }
+}
+
+/// What is recorded of a message once its octets are gone.
+struct Arrived {
+    octets: u64,
+    message_id: Option<MessageId>,
 }
 
 /// On trial: what the rule at the end of data objected to.
@@ -427,10 +449,10 @@ pub(crate) fn served_form(domain: &str) -> String {
     a_labels(domain).map_or_else(|_| domain.to_owned(), Cow::into_owned)
 }
 
-fn start_spf(peer: &Peer, identity: Option<(String, String)>) -> Pending<Spf> {
+fn start_spf(shard: &Shard, peer: &Peer, identity: Option<(String, String)>) -> Pending<Spf> {
     let auth = peer.auth.clone();
     let (address, helo) = (peer.client.address(), peer.helo.clone());
-    Pending::start("SPF", async move {
+    Pending::start("SPF", Some((&shard.counters, Timing::Spf)), async move {
         let reverse_path = identity.as_ref().map(|(local_part, domain)| (local_part.as_str(), domain.as_str()));
         auth.spf(address, &helo, reverse_path, false).await
     })

@@ -155,11 +155,13 @@ counters! {
     Stalls = "stalls",
     /// Accepted recipients that were counted and not recorded (--log-sample).
     RecordsSampled = "records_sampled",
-    /// Clients whose address is private, link-local or loopback.
+    /// Anonymous clients whose address is private, shared, link-local or loopback.
     PrivateClients = "private_clients",
-    /// Clients whose address is IPv6.
+    /// Anonymous clients whose address is IPv6.
     Ipv6Clients = "ipv6_clients",
-    /// Clients over an IPv6 socket whose address is IPv4-mapped.
+    /// Anonymous clients whose address is IPv4.
+    Ipv4Clients = "ipv4_clients",
+    /// Anonymous clients whose address is IPv4, shown as IPv6 (IPv4-mapped).
     MappedClients = "mapped_clients",
 }
 

@@ -45,12 +45,18 @@ pub struct Decision<'a> {
     pub verdict: &'static str,
     /// The reply, lines joined by ` / `; empty when none was given.
     pub reply: Shown<'a>,
+    /// On trial: the rule that objected first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_rule: Option<&'static str>,
     /// On trial: the reply that would have been given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would: Option<Shown<'a>>,
     /// What delivery did; absent when it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryRecord<'a>>,
+    /// The message's Message-ID without its brackets, cut at 255 octets; absent before there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<&'a str>,
     /// Octets of the message as received; absent before there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_octets: Option<u64>,
@@ -71,7 +77,7 @@ pub struct Decision<'a> {
     pub dmarc: Option<DmarcRecord<'a>>,
     /// Where time went.
     pub duration_ms: Durations,
-    /// Refusals of the shard before this one that had no recipient either, and were counted, not recorded.
+    /// Decisions of the shard since the last record that were counted and not recorded; filled in by the recorder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<u64>,
 }
@@ -215,6 +221,20 @@ impl std::fmt::Display for Rfc3339 {
     }
 }
 
+/// The milliseconds since 1970 of a record's time; none if it is not written as records have it.
+pub(crate) fn unix_ms_of(text: &str) -> Option<u64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    // The inverse of `civil_date`.
+    let (year, shifted_month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + number(20..23)?)
+}
+
 /// Days since 1970-01-01 as a date of the Gregorian calendar: years counted from March, so that the leap day ends one.
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
@@ -244,6 +264,7 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(Rfc3339(unix_ms).to_string(), text);
+            assert_eq!(unix_ms_of(text), Some(unix_ms));
         }
     }
 }

@@ -5,18 +5,16 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-/// One line on standard error, with our name in front. Standard error may be a pipe that nobody reads any more: that must never hurt.
-#[macro_export]
-macro_rules! say {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "mx6: {}", format_args!($($argument)*));
-    }};
-}
-
 mod counters;
 mod decision;
 mod feed;
+mod gateway;
+mod journal;
+mod log;
+
+mod messages;
+mod observer;
+mod ranking;
 mod recorder;
 mod status;
 mod timings;
@@ -26,7 +24,11 @@ pub use decision::{
     Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord,
 };
 pub use feed::{Feed, Heard, Listener};
-pub use recorder::{LogError, LogTarget, OpenLog, Recorder, Recorders};
+pub use gateway::is_private;
+pub use log::{LogError, LogTarget, OpenLog};
+pub use messages::{Level, is_told, level, set_level, tell};
+pub use observer::Observer;
+pub use recorder::{Recorder, Recorders, Reopen};
 pub use status::{
     CacheStatus, DecisionCount, DnsStatus, Finding, GateStatus, LastRefusal, LogStatus, NextHopStatus, Observed,
     Ranked, Readiness, RuleCount, ShardStatus, Status, TimingStatus, WouldRefuse,

@@ -53,6 +53,11 @@ impl Health {
         if waits { until_ms } else { 0 }
     }
 
+    /// For how long others are tried first, in milliseconds.
+    pub(crate) fn back_off_ms(&self) -> u64 {
+        self.back_off_until_ms.get().saturating_sub(now_ms())
+    }
+
     /// For whoever tries a host whose back-off has ended: while they hold it, others go to the next host. None when nothing is to be
     /// tried out, or somebody does.
     pub(crate) fn try_out(&self) -> Option<Trial> {

@@ -10,7 +10,7 @@ use clap::Args;
 use mx6_console::follow::Follow;
 use mx6_console::tail::{self, Filter};
 
-use crate::{Failure, failure};
+use crate::failure::{EX_NOINPUT, Failure, failure};
 
 /// How often a file that does not grow is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Characters of a line where no terminal says how wide it is: nothing is cut.
 const WIDTH_MAX: usize = 64 * 1024;
 
-/// The options of `mx6 tail`.
+/// Show decision records of a log, filtered, one aligned line each.
 #[derive(Args)]
 pub(crate) struct Tail {
     /// The decision log, as of `serve --log`.
@@ -148,6 +148,3 @@ impl Tail {
         })
     }
 }
-
-/// `EX_NOINPUT` of sysexits.
-const EX_NOINPUT: u8 = 66;

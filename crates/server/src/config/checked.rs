@@ -10,25 +10,58 @@ use mx6_dns::DnsConfig;
 use mx6_policy::limits::LimitRules;
 use mx6_policy::{Connector, Directory, Gate, Mode, PtrMode, a_labels, canonical_network};
 use mx6_runtime::Cores;
-use mx6_telemetry::LogTarget;
+use mx6_telemetry::{Level, LogTarget};
 
-use super::{CacheOctets, Config, ConfigError, EarlyTalker, NameSource, Options, file, options};
+use super::layers::Layers;
+use super::{CacheOctets, Config, ConfigError, EarlyTalker, NameSource, Options};
 use crate::dkim_batch::DkimBatchLimits;
 use crate::limits;
 use crate::privileges::RunAs;
 use crate::tls::{CertificateConnector, CertificateFiles};
 
 impl Options {
-    /// These options over those of the file, if there is one.
+    /// These options, which are those of the command line, over those of the environment and of the file, if there is one.
     ///
     /// # Errors
-    /// If the file cannot be used.
+    /// At the first thing in the environment or the file that cannot be used.
     pub fn over_file(self, path: Option<&std::path::Path>) -> Result<Options, ConfigError> {
-        let flags = self.over(options::names_of_environment());
-        match path {
-            None => Ok(flags),
-            Some(path) => Ok(flags.over(file::read(path)?)),
+        Layers::read(self, path).into_options()
+    }
+
+    /// Checks what was given for one option, as if nothing else were given.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub(super) fn check_alone(key: &'static str, texts: Vec<std::ffi::OsString>) -> Result<(), ConfigError> {
+        let mut alone = Options::default();
+        let value = texts.iter().map(|text| text.to_string_lossy()).collect::<Vec<_>>().join(",");
+        alone.set(key, texts).map_err(|reason| ConfigError::Unreadable { key, value, reason })?;
+        alone.check_values()
+    }
+
+    /// What is missing, or does not go together with something else.
+    pub(super) fn missing(&self) -> Vec<ConfigError> {
+        let mut missing = Vec::new();
+        if self.hostname.is_none() {
+            let remedy = "give our fully qualified name, such as mx.example.com";
+            missing.push(ConfigError::Missing { option: "--hostname", remedy });
         }
+        if self.listen.is_empty() && self.proxy_listen.is_empty() && !mx6_runtime::activation_is_offered() {
+            missing.push(ConfigError::Missing { option: "--listen", remedy: "give an address, such as '[::]:25'" });
+        }
+        if !self.proxy_listen.is_empty() && self.proxy_from.is_empty() {
+            let remedy = "a PROXY listener believes whoever connects; name the proxies, such as ::1/128";
+            missing.push(ConfigError::Missing { option: "--proxy-from", remedy });
+        }
+        if self.deliver.is_empty() {
+            let remedy = "say where accepted mail goes: smtp://HOST:PORT, lmtp://HOST:PORT, maildir:PATH or discard:";
+            missing.push(ConfigError::Missing { option: "--deliver", remedy });
+        }
+        missing.extend(self.certificates().err());
+        if self.zone.is_some() && !self.dns_server.is_empty() {
+            missing.extend(self.name_source().err());
+        }
+        missing
     }
 
     /// Checks what is given, without asking for what is not.
@@ -62,6 +95,9 @@ impl Options {
         mebibytes("--memory", self.memory, limits::MEMORY_MIB_DEFAULT)?;
         self.kernel_choice()?;
         self.cache_octets()?;
+        self.checked_log_sample()?;
+        self.checked_log_level()?;
+        self.checked_admin()?;
         self.run_as()?;
         self.is_sandboxed()?;
         self.dkim_batch().map(|_| ())
@@ -72,29 +108,19 @@ impl Options {
     /// # Errors
     /// At the first option that is missing or cannot be used.
     pub fn check(self) -> Result<Config, ConfigError> {
+        self.check_values()?;
+        if let Some(first) = self.missing().into_iter().next() {
+            return Err(first);
+        }
         let hostname = self.checked_hostname()?;
-        let listen = socket_addresses("--listen", &self.listen)?;
-        let proxy_listen = socket_addresses("--proxy-listen", &self.proxy_listen)?;
-        if listen.is_empty() && proxy_listen.is_empty() && !mx6_runtime::activation_is_offered() {
-            return Err(ConfigError::Missing { option: "--listen", remedy: "give an address, such as '[::]:25'" });
-        }
-        let proxy_from = networks("--proxy-from", &self.proxy_from)?;
-        if !proxy_listen.is_empty() && proxy_from.is_empty() {
-            let remedy = "a PROXY listener believes whoever connects; name the proxies, such as ::1/128";
-            return Err(ConfigError::Missing { option: "--proxy-from", remedy });
-        }
-        if self.deliver.is_empty() {
-            let remedy = "say where accepted mail goes: smtp://HOST:PORT, lmtp://HOST:PORT, maildir:PATH or discard:";
-            return Err(ConfigError::Missing { option: "--deliver", remedy });
-        }
         let mut authserv_ids = self.authserv_id.clone();
         if authserv_ids.is_empty() {
             authserv_ids.push(hostname.clone());
         }
         Ok(Config {
-            listen,
-            proxy_listen,
-            proxy_from,
+            listen: socket_addresses("--listen", &self.listen)?,
+            proxy_listen: socket_addresses("--proxy-listen", &self.proxy_listen)?,
+            proxy_from: networks("--proxy-from", &self.proxy_from)?,
             cores: Cores::parse(self.cores.as_deref().unwrap_or("1"))?,
             names: self.name_source()?,
             dns_timeout: self.dns_timeout()?,
@@ -116,7 +142,10 @@ impl Options {
             spill_dir: self.spill_dir.clone().unwrap_or_else(std::env::temp_dir),
             cache_octets: self.cache_octets()?,
             dkim_batch: self.dkim_batch()?,
-            log: self.log.clone().map_or(LogTarget::Stdout, LogTarget::File),
+            log: self.log_target(),
+            log_sample: self.checked_log_sample()?,
+            log_level: self.checked_log_level()?,
+            admin: self.checked_admin()?,
             kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
             handover: self.handover.clone(),
@@ -308,6 +337,39 @@ impl Options {
             spf: mebibytes("--cache-spf", self.cache_spf, limits::CACHE_SPF_MIB_DEFAULT)?,
             dkim: mebibytes("--cache-dkim", self.cache_dkim, limits::CACHE_DKIM_MIB_DEFAULT)?,
         })
+    }
+
+    /// Of accepted recipients one in so many is recorded.
+    fn checked_log_sample(&self) -> Result<u64, ConfigError> {
+        match self.log_sample {
+            Some(0) => Err(ConfigError::invalid("--log-sample", "0", "must be 1 (every one) or more")),
+            given => Ok(given.unwrap_or(1)),
+        }
+    }
+
+    /// Which messages are told.
+    fn checked_log_level(&self) -> Result<Level, ConfigError> {
+        let Some(text) = self.log_level.as_deref() else { return Ok(Level::default()) };
+        let found = Level::ALL.into_iter().find(|level| level.word() == text);
+        found.ok_or_else(|| ConfigError::invalid("--log-level", text, "is not one of error, warning, info, debug"))
+    }
+
+    /// Where the admin endpoint listens.
+    fn checked_admin(&self) -> Result<Vec<mx6_admin::Address>, ConfigError> {
+        let parse = |text: &String| {
+            text.parse()
+                .map_err(|error: mx6_admin::AddressError| ConfigError::invalid("--admin", text, error.to_string()))
+        };
+        self.admin.iter().map(parse).collect()
+    }
+
+    /// Where decision records go.
+    fn log_target(&self) -> LogTarget {
+        match &self.log {
+            None => LogTarget::Stdout,
+            Some(word) if word.as_os_str() == "journald" => LogTarget::Journal,
+            Some(path) => LogTarget::File(path.clone()),
+        }
     }
 
     /// Whom to become.

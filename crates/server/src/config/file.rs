@@ -1,12 +1,16 @@
 //! The configuration file: TOML, with errors that say where and what to do.
 
-use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::options::{KEYS, Options};
+use super::layers::{Layer, Origin};
+use super::options::{REGISTRY, entry, nearest_key};
+use super::registry::{Entry, Shape};
+use super::{ConfigError, Options};
 
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -19,136 +23,217 @@ pub enum FileError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is not valid TOML, a key is unknown, or a value has the wrong type.
+    /// It is not valid TOML, a key is unknown, or a value has the wrong type or cannot be used.
     #[error("{path}:{line}:{column}: {message}", path = path.display())]
     Invalid {
         /// Which file.
         path: PathBuf,
         /// Line, counted from 1.
         line: usize,
-        /// Column, counted from 1.
+        /// Column, counted from 1, in characters.
         column: usize,
         /// What is wrong and what would be right.
         message: String,
     },
 }
 
-/// Reads the options in `path`.
-///
-/// # Errors
-/// If it cannot be read, or at the first thing in it that is wrong.
-pub(super) fn read(path: &Path) -> Result<Options, FileError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
-    parse(&text).map_err(|(offset, message)| {
-        let before = &text[..text.floor_char_boundary(offset)];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        FileError::Invalid { path: path.to_owned(), line, column, message }
-    })
-}
-
-/// The options, or the octet offset of the fault and what it is.
-fn parse(text: &str) -> Result<Options, (usize, String)> {
-    let table = DeTable::parse(text).map_err(located)?;
-    for key in table.get_ref().keys() {
-        if !KEYS.contains(&key.get_ref().as_ref()) {
-            return Err((key.span().start, unknown_key(key.get_ref())));
+/// Reads the options in `path`: what can be used, and everything that cannot.
+pub(super) fn read(path: &Path) -> (Layer, Vec<ConfigError>) {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(source) => {
+            let error = FileError::Unreadable { path: path.to_owned(), source };
+            return (Layer::default(), vec![error.into()]);
+        }
+    };
+    let (givens, faults) = parse(&text);
+    let path: Arc<Path> = path.into();
+    let mut layer = Layer::default();
+    let mut errors: Vec<ConfigError> = faults
+        .into_iter()
+        .map(|Fault(offset, message)| {
+            let (line, column) = place(&text, offset);
+            FileError::Invalid { path: path.to_path_buf(), line, column, message }.into()
+        })
+        .collect();
+    for given in givens {
+        let (line, column) = place(&text, given.offset);
+        let origin = Origin::File { path: Arc::clone(&path), line, column };
+        if let Err(message) = layer.set(given.entry.key, given.texts(), origin) {
+            errors.push(FileError::Invalid { path: path.to_path_buf(), line, column, message }.into());
         }
     }
-    let options = toml::from_str(text).map_err(located)?;
-    for (key, value) in table.get_ref() {
-        match value.get_ref() {
-            DeValue::Table(entries) => {
-                for (name, mode) in entries {
-                    let entry = &text[name.span().start..mode.span().end];
-                    check_alone(&format!("[{}]\n{entry}", key.get_ref()), name.span().start)?;
-                }
+    (layer, errors)
+}
+
+/// Line and column of an octet, from 1; columns are characters.
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    (before.matches('\n').count() + 1, column)
+}
+
+/// One key with what stands behind it, in the form of the command line.
+#[derive(Debug)]
+struct Given {
+    entry: &'static Entry,
+    /// Of the key, in octets.
+    offset: usize,
+    values: Vec<Value>,
+}
+
+/// One value, and where it stands.
+#[derive(Debug)]
+struct Value {
+    offset: usize,
+    text: String,
+}
+
+/// Something wrong: where, in octets, and what.
+#[derive(Debug)]
+struct Fault(usize, String);
+
+impl Given {
+    fn texts(&self) -> Vec<OsString> {
+        self.values.iter().map(|value| OsString::from(&value.text)).collect()
+    }
+
+    /// What is wrong with the values: each by itself, and if all are good alone, together.
+    fn check(&self, faults: &mut Vec<Fault>) {
+        let wrong = |texts: Vec<OsString>| Options::check_alone(self.entry.key, texts).err();
+        let before = faults.len();
+        for value in &self.values {
+            if let Some(error) = wrong(vec![OsString::from(&value.text)]) {
+                faults.push(Fault(value.offset, error.to_string()));
             }
-            _ => check_alone(&text[key.span().start..value.span().end], key.span().start)?,
+        }
+        if before == faults.len()
+            && let Some(error) = wrong(self.texts())
+        {
+            faults.push(Fault(self.offset, error.to_string()));
         }
     }
-    Ok(options)
 }
 
-/// Checks the value of one `key = value` by itself, so that what is wrong with it can be located.
-fn check_alone(pair: &str, offset: usize) -> Result<(), (usize, String)> {
-    // What cannot be read alone (a part of a dotted key) was read with the rest, and is checked with the rest.
-    let Ok(options) = toml::from_str::<Options>(pair) else { return Ok(()) };
-    options.check_values().map_err(|error| (offset, error.to_string()))
-}
-
-fn located(error: toml::de::Error) -> (usize, String) {
-    let offset = error.span().map_or(0, |span| span.start);
-    (offset, error.message().to_owned())
+/// The keys that can be used, and all that is wrong, in the order of the text.
+fn parse(text: &str) -> (Vec<Given>, Vec<Fault>) {
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            return (Vec::new(), vec![Fault(offset, error.message().to_owned())]);
+        }
+    };
+    let (mut givens, mut faults) = (Vec::new(), Vec::new());
+    for (key, value) in table.get_ref() {
+        let offset = key.span().start;
+        let Some(entry) = entry(key.get_ref()) else {
+            faults.push(Fault(offset, unknown_key(key.get_ref())));
+            continue;
+        };
+        match values(entry, value) {
+            Ok(values) => {
+                let given = Given { entry, offset, values };
+                given.check(&mut faults);
+                givens.push(given);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    faults.sort_by_key(|fault| fault.0);
+    (givens, faults)
 }
 
 fn unknown_key(key: &str) -> String {
-    let nearest = KEYS.iter().min_by_key(|known| strsim::damerau_levenshtein(key, known));
-    match nearest {
-        Some(known) if strsim::damerau_levenshtein(key, known) <= 3.max(known.len() / 2) => {
-            format!("unknown key `{key}`; did you mean `{known}`?")
+    match nearest_key(key) {
+        Some(known) => format!("unknown key `{key}`; did you mean `{known}`?"),
+        None => {
+            let known: Vec<&str> = REGISTRY.iter().map(|entry| entry.key).collect();
+            format!("unknown key `{key}`; known are {}", known.join(", "))
         }
-        _ => format!("unknown key `{key}`; known are {}", KEYS.join(", ")),
     }
 }
 
-/// `[domain]` is a table of names and modes; each entry becomes the `NAME=MODE` of the command line.
-pub(super) fn domain_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let table = BTreeMap::<String, String>::deserialize(deserializer)?;
-    Ok(table.into_iter().map(|(domain, mode)| format!("{domain}={mode}")).collect())
+/// What stands behind a key, in the form of the command line.
+fn values(entry: &Entry, value: &Spanned<DeValue<'_>>) -> Result<Vec<Value>, Fault> {
+    let one = |text: String| Ok(vec![Value { offset: value.span().start, text }]);
+    match (entry.shape, value.get_ref()) {
+        (Shape::Text | Shape::Choice | Shape::Path | Shape::NumberOrText, DeValue::String(text)) => {
+            one(text.clone().into_owned())
+        }
+        (Shape::Number | Shape::NumberOrText, number @ DeValue::Integer(_)) => one(whole_number(number, value)?),
+        (Shape::Switch, DeValue::Boolean(on)) => Ok(if *on { one("true".to_owned())? } else { Vec::new() }),
+        (Shape::Texts | Shape::Paths | Shape::TextsOrTable, DeValue::Array(items)) => items
+            .iter()
+            .map(|item| match item.get_ref() {
+                DeValue::String(text) => Ok(Value { offset: item.span().start, text: text.clone().into_owned() }),
+                other => Err(wrong_type(item, other, "a string")),
+            })
+            .collect(),
+        (Shape::Table, DeValue::Table(table)) => table
+            .iter()
+            .map(|(name, mode)| match mode.get_ref() {
+                DeValue::String(text) => {
+                    Ok(Value { offset: name.span().start, text: format!("{}={text}", name.get_ref()) })
+                }
+                other => Err(wrong_type(mode, other, "a string")),
+            })
+            .collect(),
+        (Shape::TextsOrTable, DeValue::Table(table)) => {
+            let mut found = Vec::new();
+            bounds("", table, &mut found)?;
+            Ok(found)
+        }
+        (_, other) => Err(wrong_type(value, other, expected(entry.shape))),
+    }
 }
 
-/// `limit = ["64.messages=600/1h"]`, or a table `[limit]` of `"64.messages" = "600/1h"`; each becomes what stands on the command line.
-pub(super) fn limit_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "expected a list such as [\"64.messages=600/1h\"], or a table of \"64.messages\" = \"600/1h\""
-    )]
-    enum Limits {
-        List(Vec<String>),
-        Table(BTreeMap<String, Bound>),
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Bound {
-        Text(String),
-        Number(u32),
-        // Written without quotes, `64.messages` is a table in a table.
-        Table(BTreeMap<String, Bound>),
-    }
-    fn push(name: &str, bound: Bound, limits: &mut Vec<String>) {
-        match bound {
-            Bound::Text(text) => limits.push(format!("{name}={text}")),
-            Bound::Number(number) => limits.push(format!("{name}={number}")),
-            Bound::Table(table) => {
-                table.into_iter().for_each(|(what, bound)| push(&format!("{name}.{what}"), bound, limits));
+/// `"64.messages" = "600/1h"`; written without quotes, `64.messages` is a table in a table.
+fn bounds(above: &str, table: &DeTable<'_>, found: &mut Vec<Value>) -> Result<(), Fault> {
+    for (name, value) in table {
+        let text = format!("{above}{}", name.get_ref());
+        let offset = name.span().start;
+        match value.get_ref() {
+            DeValue::String(bound) => found.push(Value { offset, text: format!("{text}={bound}") }),
+            number @ DeValue::Integer(_) => {
+                found.push(Value { offset, text: format!("{text}={}", whole_number(number, value)?) });
             }
+            DeValue::Table(inner) => bounds(&format!("{text}."), inner, found)?,
+            other => return Err(wrong_type(value, other, "a string such as \"600/1h\", or a number")),
         }
     }
-    Ok(match Limits::deserialize(deserializer)? {
-        Limits::List(limits) => limits,
-        Limits::Table(table) => {
-            let mut limits = Vec::new();
-            table.into_iter().for_each(|(name, bound)| push(&name, bound, &mut limits));
-            limits
-        }
-    })
+    Ok(())
 }
 
-/// `cores = 2` and `cores = "0,1"`.
-pub(super) fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a number or a list in quotes, such as \"0,1\"")]
-    enum NumberOrText {
-        Number(u32),
-        Text(String),
+/// In decimal, however it is written.
+fn whole_number(number: &DeValue<'_>, at: &Spanned<DeValue<'_>>) -> Result<String, Fault> {
+    let read = number.as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+    read.map(|number| number.to_string()).ok_or_else(|| wrong_type(at, number, "a whole number from 0"))
+}
+
+fn expected(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Text | Shape::Choice | Shape::Path => "a string",
+        Shape::NumberOrText => "a number or a list in quotes, such as \"0,1\"",
+        Shape::Number => "a whole number from 0",
+        Shape::Switch => "true or false",
+        Shape::Texts | Shape::Paths => "a list of strings, such as [\"…\"]",
+        Shape::Table => "a table, such as [domain] with \"open.example\" = \"accept\" below it",
+        Shape::TextsOrTable => "a list such as [\"64.messages=600/1h\"], or a table of \"64.messages\" = \"600/1h\"",
     }
-    Ok(Some(match NumberOrText::deserialize(deserializer)? {
-        NumberOrText::Number(number) => number.to_string(),
-        NumberOrText::Text(text) => text,
-    }))
+}
+
+fn wrong_type(at: &Spanned<DeValue<'_>>, value: &DeValue<'_>, expected: &str) -> Fault {
+    let found = match value {
+        DeValue::String(text) => format!("string \"{}\"", text.escape_debug()),
+        DeValue::Integer(number) => format!("integer `{}`", number.as_str()),
+        DeValue::Float(number) => format!("number `{}`", number.as_str()),
+        DeValue::Boolean(on) => format!("boolean `{on}`"),
+        DeValue::Datetime(time) => format!("time `{time}`"),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    };
+    Fault(at.span().start, format!("invalid type: {found}, expected {expected}"))
 }
 
 #[cfg(test)]
@@ -165,7 +250,10 @@ mod tests {
             ("hostname = \"a\"\nlisen = []\n", ":2:1: unknown key `lisen`; did you mean `listen`?"),
             ("hostname = \"a\"\n  spf-cache = 3\n", ":2:3: unknown key `spf-cache`"),
             ("xyzzyxyzzyxyzzy = 1\n", ":1:1: unknown key `xyzzyxyzzyxyzzy`; known are hostname"),
-            ("hostname = \"a\"\ncores = true\n", ":2:9: expected a number or a list in quotes"),
+            (
+                "hostname = \"a\"\ncores = true\n",
+                ":2:9: invalid type: boolean `true`, expected a number or a list in quotes",
+            ),
             ("hostname = 3\n", ":1:12: invalid type: integer `3`, expected a string"),
             ("hostname = \n", ":1:1"),
             ("[domain]\n\"open.example\" = 3\n", ":2:18: invalid type"),
@@ -173,46 +261,42 @@ mod tests {
                 "[domain]\n\"a.example\" = \"accept\"\n\"b.example\" = \"perhaps\"\n",
                 ":3:1: --domain: domain mode `perhaps`",
             ),
-            ("hostname = \"a\"\ndns-server = [\"127.0.0.1\", \"x\"]\n", ":2:1: --dns-server: resolver `x`"),
-            ("listen = [\n  \"::1:25\",\n]\n", ":1:1: --listen `::1:25`"),
-            ("\n\ncache-ptr = 0\n", ":3:1: --cache-ptr `0`"),
-            ("limit = [\n \"64.messages=600\"]\n", ":1:1: --limit: messages are limited in a time"),
+            ("hostname = \"a\"\ndns-server = [\"127.0.0.1\", \"x\"]\n", ":2:28: --dns-server: resolver `x`"),
+            ("listen = [\n  \"::1:25\",\n]\n", ":2:3: --listen `::1:25`"),
+            ("\n\ncache-ptr = 0\n", ":3:13: --cache-ptr `0`"),
+            ("limit = [\n \"64.messages=600\"]\n", ":2:2: --limit: messages are limited in a time"),
             ("[limit]\n\"64.sessions\" = 5\n\"32.sessions\" = 5\n", ":3:1: --limit: scope `32`"),
-            ("limit = 3\n", ":1:9: expected a list such as"),
+            ("limit = 3\n", ":1:9: invalid type: integer `3`, expected a list such as"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = read(&path).unwrap_err().to_string();
+            let error = read(&path).1[0].to_string();
             assert!(error.contains(words), "{text:?}: {error}");
         }
-        let absent = read(&directory.path().join("absent")).unwrap_err().to_string();
+        let absent = read(&directory.path().join("absent")).1[0].to_string();
         assert!(absent.contains("absent: "), "{absent}");
     }
 
     #[test]
-    fn a_whole_file() {
-        let options = parse(
-            "hostname = \"mx.example\"\nlimit.64.messages = \"5/1s\"\nlimit.\"48.sessions\" = 7\ncores = 2\nlisten = [\"[::1]:2525\"]\ncache-ptr = 8\n[domain]\n\"b.example\" = \"reject\"\n\"a.example\" = \"accept\"\n",
-        )
-        .unwrap();
-        assert_eq!(options.hostname.as_deref(), Some("mx.example"));
-        assert_eq!(options.cache_ptr, Some(8));
-        assert_eq!(options.limit, ["48.sessions=7", "64.messages=5/1s"]);
-        assert_eq!(options.domain, ["a.example=accept", "b.example=reject"]);
+    fn every_fault_is_told() {
+        let text = "hostnam = \"a\"\nmemory = 0\nlisten = [\"::1:25\", \"[::1]:25\", \"x\"]\ncores = true\n";
+        let told: Vec<usize> = parse(text).1.into_iter().map(|fault| place(text, fault.0).0).collect();
+        assert_eq!(told, [1, 2, 3, 3, 4]);
     }
 
     #[test]
-    fn every_key_is_known() {
-        #[derive(clap::Parser)]
-        struct Flags {
-            #[command(flatten)]
-            _options: Options,
-        }
-        let command = <Flags as clap::CommandFactory>::command();
-        let mut flags: Vec<&str> = command.get_arguments().filter_map(|flag| flag.get_long()).collect();
-        flags.retain(|flag| !matches!(*flag, "help" | "version"));
-        assert_eq!(flags.len(), KEYS.len());
-        for flag in flags {
-            assert!(KEYS.contains(&flag), "{flag} is no key of the file");
-        }
+    fn a_whole_file() {
+        let text = "hostname = \"mx.example\"\nlimit.64.messages = \"5/1s\"\nlimit.\"48.sessions\" = 7\ncores = 2\n\
+                    listen = [\"[::1]:2525\"]\ncache-ptr = 0x8\none-domain = false\n[domain]\n\"b.example\" = \"reject\"\n\
+                    \"a.example\" = \"accept\"\n";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mx6.toml");
+        std::fs::write(&path, text).unwrap();
+        let (layer, faults) = read(&path);
+        assert!(faults.is_empty(), "{faults:?}");
+        let options = layer.options;
+        assert_eq!(options.hostname.as_deref(), Some("mx.example"));
+        assert_eq!((options.cache_ptr, options.one_domain), (Some(8), false));
+        assert_eq!(options.limit, ["48.sessions=7", "64.messages=5/1s"]);
+        assert_eq!(options.domain, ["a.example=accept", "b.example=reject"]);
     }
 }

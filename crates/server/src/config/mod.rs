@@ -1,8 +1,13 @@
 //! Configuration: raw options become checked values once, at the start; nothing is checked again later.
 
 mod checked;
+mod command_line;
 mod file;
+mod layers;
 mod options;
+mod reference;
+mod registry;
+mod show;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,10 +21,14 @@ use mx6_message_auth::MessageAuthCacheSizes;
 use mx6_policy::limits::{LimitError, LimitRules};
 use mx6_policy::{Connector, ConnectorError, DirectoryError, Gate};
 use mx6_runtime::{Cores, CoresError};
-use mx6_telemetry::LogTarget;
+use mx6_telemetry::{Level, LogTarget};
 
 pub use file::FileError;
-pub use options::Options;
+pub use layers::{Layers, Origin};
+pub use options::{Options, REGISTRY, entry};
+pub use reference::{reference, schema};
+pub use registry::{Default, Entry, Group, Shape, Unit};
+pub use show::{Selection, to_json, to_toml};
 
 use crate::dkim_batch::DkimBatchLimits;
 use crate::privileges::RunAs;
@@ -80,6 +89,12 @@ pub struct Config {
     pub dkim_batch: DkimBatchLimits,
     /// Where decision records go.
     pub log: LogTarget,
+    /// Of accepted recipients one in so many is recorded.
+    pub log_sample: u64,
+    /// Which messages are told on standard error.
+    pub log_level: Level,
+    /// Where the admin endpoint listens.
+    pub admin: Vec<mx6_admin::Address>,
     /// Which code hashes and verifies.
     pub kernels: KernelChoice,
     /// After SIGTERM.
@@ -124,25 +139,10 @@ impl CacheOctets {
     }
 }
 
-impl Config {
-    /// Every file of certificates, keys and authorities.
-    pub(crate) fn certificate_files(&self) -> impl Iterator<Item = &PathBuf> {
-        let own = self.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
-        own.chain(self.certificate_connectors.iter().filter_map(CertificateConnector::authorities))
-    }
-
-    /// Takes from `running` what cannot change while the gate runs; names the options that would have.
-    pub(crate) fn keep_what_is_fixed(&mut self, running: &Config) -> Vec<&'static str> {
-        let mut kept = Vec::new();
-        macro_rules! keep {
-            ($($field:ident: $option:literal),* $(,)?) => {$(
-                if self.$field != running.$field {
-                    self.$field = running.$field.clone();
-                    kept.push($option);
-                }
-            )*};
-        }
-        keep! {
+/// The fields that a reload leaves as they are, and the options they come from: the entries that are `fixed()`, as a test sees to.
+macro_rules! fixed_fields {
+    ($then:ident) => {
+        $then! {
             hostname: "--hostname",
             listen: "--listen",
             proxy_listen: "--proxy-listen",
@@ -158,11 +158,34 @@ impl Config {
             cache_octets: "--cache-ptr, --cache-spf or --cache-dkim",
             dkim_batch: "--dkim-batch-max or --dkim-batch-wait-us",
             log: "--log",
+            admin: "--admin",
             kernels: "--kernels",
             handover: "--handover",
             user: "--user",
             sandbox: "--sandbox",
         }
+    };
+}
+
+impl Config {
+    /// Every file of certificates, keys and authorities.
+    pub(crate) fn certificate_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
+        own.chain(self.certificate_connectors.iter().filter_map(CertificateConnector::authorities))
+    }
+
+    /// Takes from `running` what cannot change while the gate runs; names the options that would have.
+    pub(crate) fn keep_what_is_fixed(&mut self, running: &Config) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        macro_rules! keep {
+            ($($field:ident: $options:literal),* $(,)?) => {$(
+                if self.$field != running.$field {
+                    self.$field = running.$field.clone();
+                    kept.push($options);
+                }
+            )*};
+        }
+        fixed_fields!(keep);
         kept
     }
 }
@@ -212,6 +235,24 @@ pub enum ConfigError {
         value: String,
         /// What would be right.
         reason: String,
+    },
+    /// Given, but not even of the right kind.
+    #[error("--{key}: {reason}")]
+    Unreadable {
+        /// The option.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A variable of the environment.
+    #[error("environment {variable}: {source}")]
+    Environment {
+        /// Its name.
+        variable: String,
+        /// What is wrong with its value.
+        source: Box<ConfigError>,
     },
     /// A domain entry.
     #[error("--domain: {0}")]

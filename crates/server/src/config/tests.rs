@@ -77,3 +77,108 @@ fn layers() {
     assert_eq!(merged.listen, ["[::1]:2"]);
     assert_eq!((merged.zone, merged.dns_server.len()), (None, 1));
 }
+
+/// `keep_what_is_fixed` and the entries say the same.
+#[test]
+fn what_a_reload_leaves_is_said() {
+    macro_rules! names {
+        ($($field:ident: $options:literal),* $(,)?) => { [$($options),*] };
+    }
+    let names = fixed_fields!(names);
+    let mut kept: Vec<&str> =
+        names.iter().flat_map(|names| names.split([' ', ','])).filter_map(|word| word.strip_prefix("--")).collect();
+    let mut fixed: Vec<&str> = REGISTRY.iter().filter(|entry| entry.fixed).map(|entry| entry.key).collect();
+    kept.sort_unstable();
+    fixed.sort_unstable();
+    assert_eq!(kept, fixed);
+}
+
+/// An entry lacks nothing.
+#[test]
+fn every_entry_is_whole() {
+    for (entry, (key, field)) in REGISTRY.iter().zip(options::FIELDS) {
+        let key_of_field = field.replace('_', "-");
+        assert_eq!((entry.key, *key), (key_of_field.as_str(), key_of_field.as_str()));
+        assert!(entry.text.len() > 10 && entry.text.ends_with(['.', ':']), "{key}: no text");
+        assert!(
+            !entry.text.contains("default:") && !entry.text.contains("[env"),
+            "{key}: the default is said elsewhere"
+        );
+        assert_ne!(entry.default, Default::Unsaid, "{key}: no default, and no word on why there is none");
+        assert!(!entry.default_in_words().is_empty(), "{key}: an empty default");
+        assert_eq!(
+            entry.shape == Shape::Number,
+            entry.unit != Unit::None,
+            "{key}: numbers have units, others have none"
+        );
+        assert_eq!(entry.shape == Shape::Number, entry.range.is_some(), "{key}: numbers have bounds, others have none");
+        assert_eq!(entry.shape == Shape::Switch, entry.value_name.is_empty(), "{key}: no name for its value");
+        assert_eq!(entry.shape == Shape::Choice, entry.choices().count() > 1, "{key}: choices");
+        let alike = REGISTRY.iter().filter(|other| other.key == entry.key).count();
+        assert_eq!(alike, 1, "{key}: twice");
+    }
+}
+
+/// What the entries call the default is what holds: a gate that is given all of them is configured as one that is given none.
+#[test]
+fn defaults_are_what_holds() {
+    let mut told = options();
+    for entry in REGISTRY {
+        let values: Vec<_> = entry.default.values().into_iter().map(Into::into).collect();
+        if !values.is_empty() {
+            told.set(entry.key, values).unwrap();
+        }
+    }
+    assert_ne!(told, options());
+    assert_eq!(format!("{:?}", told.check().unwrap()), format!("{:?}", options().check().unwrap()));
+}
+
+/// The default of `limit` is in words, for it holds for anonymous clients only.
+#[test]
+fn the_words_on_limits_are_true() {
+    let words = entry("limit").unwrap().default_in_words();
+    let told: Vec<String> = words.split(", ").filter(|word| word.contains('=')).map(str::to_owned).collect();
+    let anonymous = |rules: LimitRules| format!("{rules:?}").split("connector:").next().unwrap().to_owned();
+    assert_eq!(anonymous(LimitRules::parse_all(&told).unwrap()), anonymous(LimitRules::default()));
+}
+
+/// The bounds of the entries are those that are checked, and their choices are those that are taken.
+#[test]
+fn what_is_taken_is_what_is_said() {
+    let is_taken = |key: &'static str, text: String| Options::check_alone(key, vec![text.into()]).is_ok();
+    for entry in REGISTRY {
+        if let Some((least, most)) = entry.range {
+            assert!(is_taken(entry.key, least.to_string()), "{}: {least}", entry.key);
+            assert!(is_taken(entry.key, most.to_string()), "{}: {most}", entry.key);
+            for outside in [least.checked_sub(1), most.checked_add(1)].into_iter().flatten() {
+                assert!(!is_taken(entry.key, outside.to_string()), "{}: {outside}", entry.key);
+            }
+        }
+        for choice in entry.choices() {
+            assert!(is_taken(entry.key, choice.to_owned()), "{}: {choice}", entry.key);
+        }
+        assert!(entry.shape != Shape::Choice || !is_taken(entry.key, "perhaps".into()), "{}", entry.key);
+    }
+}
+
+/// What is made of the entries leaves none out.
+#[test]
+fn nothing_is_left_out() {
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        _options: Options,
+    }
+    let command = <Flags as clap::CommandFactory>::command();
+    let help = command.clone().render_long_help().to_string();
+    let (reference, schema) = (reference(), schema());
+    for entry in REGISTRY {
+        let flag = command.get_arguments().find(|flag| flag.get_long() == Some(entry.key)).unwrap();
+        assert_eq!(flag.get_help_heading(), Some(entry.group.title()));
+        assert!(help.contains(&format!("--{}", entry.key)) && help.contains(&entry.variable()), "{help}");
+        assert!(reference.contains(&format!("| `{}` |", entry.key)), "{reference}");
+        assert!(schema["properties"][entry.key]["description"].is_string(), "{schema:#}");
+    }
+    assert_eq!(schema["properties"].as_object().unwrap().len(), REGISTRY.len());
+    assert_eq!(reference.lines().filter(|line| line.starts_with("| `")).count(), REGISTRY.len());
+}

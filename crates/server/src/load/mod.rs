@@ -28,6 +28,17 @@ pub(crate) enum Level {
     Shed,
 }
 
+impl Level {
+    /// The word for a level that was made a number.
+    pub(crate) fn word(number: u64) -> &'static str {
+        match number {
+            0 => "normal",
+            1 => "brownout",
+            _ => "shed",
+        }
+    }
+}
+
 /// What is measured. Those in permille are parts of their limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -202,11 +213,7 @@ impl Cause {
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Level::Normal => "normal",
-            Level::Brownout => "brownout",
-            Level::Shed => "shed",
-        })
+        f.write_str(Level::word(*self as u64))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use mx6_runtime::ListenerHandle;
-use mx6_telemetry::Counter;
+use mx6_telemetry::{Counter, Gauge};
 
 use super::{Cause, Change, Level, Machine, Measured, Sample, shed_by_cause};
 use crate::limits;
@@ -48,6 +48,7 @@ impl Watch {
         self.lags_ms.rotate_left(1);
         self.lags_ms[LAGS - 1] = elapsed_ms.saturating_sub(limits::LOAD_PERIOD.as_millis() as u64);
         let sample = self.sample(shard);
+        self.show(shard);
         if let Some(change) = self.machine.sample(&sample) {
             self.changed(shard, now_ms, &change);
         }
@@ -63,6 +64,20 @@ impl Watch {
             Cause::Connections => permille(shard.open() as u64, limits::CONNECTIONS_MAX as u64),
             Cause::NextHop => shard.load.next_hop_waits.get(),
         })
+    }
+
+    /// Puts what was seen where others can read it.
+    fn show(&mut self, shard: &Shard) {
+        let (counters, lag_ms) = (&shard.counters, self.lags_ms[LAGS - 1]);
+        counters.set(Gauge::Level, shard.load.level.get() as u64);
+        counters.set(Gauge::LagMs, lag_ms);
+        if lag_ms >= limits::STALL_MS {
+            counters.add_one(Counter::Stalls);
+            counters.set(Gauge::StallMaxMs, lag_ms.max(counters.gauge(Gauge::StallMaxMs)));
+        }
+        counters.set(Gauge::LookupsInFlight, shard.auth.lookups().held());
+        counters.set(Gauge::NextHopWaits, u64::from(shard.load.next_hop_waits.get()));
+        shard.board.show(shard.index, &shard.settings().delivery);
     }
 
     fn changed(&mut self, shard: &Shard, now_ms: u64, change: &Change) {

@@ -141,7 +141,7 @@ impl Gate {
     fn start_on(config: Config, kind: ListenerKind) -> Gate {
         let (counters, stop) = (Counters::default(), StopFlag::new());
         let log = LogTarget::File("/dev/null".into());
-        let mut recorders = Recorders::start(log.open().unwrap(), std::slice::from_ref(&counters)).unwrap();
+        let mut recorders = Recorders::start(log.open().unwrap(), std::slice::from_ref(&counters), None).unwrap();
         config.target.prepare().unwrap();
         let sizes = config.cache_octets;
         let parts = ShardParts {
@@ -158,6 +158,7 @@ impl Gate {
             limits: Arc::new(LimitTable::new(config.limit_table_octets, RandomState::new())),
             ledger: Arc::default(),
             heartbeats: Heartbeats::new(1, mx6_runtime::now_ms()),
+            board: crate::status::Board::new(1),
             // Nobody listens.
             up: mpsc::channel().0,
             snapshots: Latest::new(Arc::new(reload::first_snapshot(config))),
