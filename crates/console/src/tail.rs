@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::terminal::plain;
+use crate::escape::printable as plain;
 
 /// Which records are shown: those that match every kind that is given, by any of its values.
 #[derive(Debug, Clone, Default)]
@@ -117,7 +117,7 @@ mod tests {
         let record = record(LINE.as_bytes()).unwrap();
         let line = row(&record, 200, false);
         let expected = "21:00:01.250 defer  iprev                rcpt        2001:db8::1               fail/-/pass            \
-                        mx.?[2Jexample        <a@b.example> → <c@d.example>  450 4.7.25 no";
+                        mx.\\u{1b}[2Jexample   <a@b.example> → <c@d.example>  450 4.7.25 no";
         assert_eq!(line, expected);
         assert_eq!(row(&record, 80, false).chars().count(), 80);
         assert!(row(&record, 80, true).starts_with("\x1b[33m21:"));
@@ -150,6 +150,6 @@ mod tests {
         for line in ["", "x", "{\"records_lost\":3}", "[]", "{\"time\":1}"] {
             assert!(record(line.as_bytes()).is_none(), "{line}");
         }
-        assert_eq!(other(b"a\x1b[0m\xff", 10, false), "a?[0m\u{fffd}");
+        assert_eq!(other(b"a\x1b[0m\xff", 20, false), "a\\u{1b}[0m\u{fffd}");
     }
 }

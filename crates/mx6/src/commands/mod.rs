@@ -6,8 +6,10 @@ mod config;
 mod explain;
 mod man;
 mod options_reference;
+mod report;
 mod serve;
 mod tail;
+mod top;
 mod tune;
 
 use std::path::PathBuf;
@@ -26,7 +28,9 @@ pub(crate) enum Command {
     CheckConfig(check_config::CheckConfig),
     Config(config::Config),
     Tune(tune::Tune),
+    Report(report::Report),
     Tail(tail::Tail),
+    Top(top::Top),
     Man(man::Man),
     Completions(completions::Completions),
     OptionsReference(options_reference::OptionsReference),
@@ -41,7 +45,9 @@ impl Command {
             Command::CheckConfig(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Tune(command) => command.run(),
+            Command::Report(command) => command.run(),
             Command::Tail(command) => command.run(),
+            Command::Top(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::Completions(command) => command.run(),
             Command::OptionsReference(command) => command.run(),

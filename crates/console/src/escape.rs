@@ -1,0 +1,72 @@
+//! Peers' text on its way to a terminal or into HTML. Nothing that a peer wrote may move the cursor, turn the direction, or be markup.
+
+use std::fmt::{self, Write as _};
+
+/// Text on one line of a terminal: control characters and those that change direction or take no room are escaped; cut with `…` to `columns`.
+#[must_use]
+pub fn printable(text: &str, columns: usize) -> String {
+    let mut line: Vec<char> = Vec::new();
+    for character in text.chars() {
+        if is_shown(character) {
+            line.push(character);
+        } else {
+            line.extend(character.escape_default());
+        }
+        if line.len() > columns {
+            line.truncate(columns.saturating_sub(1));
+            line.push('…');
+            break;
+        }
+    }
+    line.into_iter().collect()
+}
+
+/// Text as it may stand in an element or an attribute of a page.
+#[derive(Debug, Clone, Copy)]
+pub struct Html<'a>(pub &'a str);
+
+impl fmt::Display for Html<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in printable(self.0, HTML_CHARACTERS_MAX).chars() {
+            match character {
+                '<' => to.write_str("&lt;")?,
+                '>' => to.write_str("&gt;")?,
+                '&' => to.write_str("&amp;")?,
+                '"' => to.write_str("&quot;")?,
+                '\'' => to.write_str("&#39;")?,
+                other => to.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_shown(character: char) -> bool {
+    let turns = matches!(character, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let unseen = matches!(character, '\u{ad}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    !character.is_control() && !turns && !unseen
+}
+
+/// Of one text; longer than any path or reply.
+const HTML_CHARACTERS_MAX: usize = 2_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_holds_still() {
+        for (text, columns, line) in [
+            ("mail.example", 20, "mail.example"),
+            ("mail.example", 12, "mail.example"),
+            ("mail.example", 11, "mail.examp…"),
+            ("a\r\n\x1b[2J", 40, "a\\r\\n\\u{1b}[2J"),
+            ("\u{202e}x\u{200b}", 40, "\\u{202e}x\\u{200b}"),
+            ("bücher", 40, "bücher"),
+            ("", 0, ""),
+        ] {
+            assert_eq!(printable(text, columns), line);
+        }
+        assert_eq!(Html("<a href=\"x\">'&\u{7}").to_string(), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;\\u{7}");
+    }
+}
