@@ -28,7 +28,8 @@ pub(super) enum Tab {
 
 impl Tab {
     /// All, in the order of their keys.
-    pub(super) const ALL: [Tab; 6] = [Tab::Overview, Tab::Rules, Tab::Latency, Tab::Cores, Tab::Network, Tab::Decisions];
+    pub(super) const ALL: [Tab; 6] =
+        [Tab::Overview, Tab::Rules, Tab::Latency, Tab::Cores, Tab::Network, Tab::Decisions];
 
     /// What it is called.
     #[must_use]
