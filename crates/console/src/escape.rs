@@ -43,7 +43,8 @@ impl fmt::Display for Html<'_> {
 
 fn is_shown(character: char) -> bool {
     let turns = matches!(character, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    !character.is_control() && !turns
+    let unseen = matches!(character, '\u{ad}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    !character.is_control() && !turns && !unseen
 }
 
 /// Of one text; longer than any path or reply.

@@ -18,6 +18,8 @@ pub(crate) fn failure<E: Into<anyhow::Error>>(code: u8) -> impl Fn(E) -> Failure
 pub(crate) const EX_DATAERR: u8 = 65;
 /// An input does not exist or cannot be read.
 pub(crate) const EX_NOINPUT: u8 = 66;
+/// A service is not there.
+pub(crate) const EX_UNAVAILABLE: u8 = 69;
 /// An operating system error.
 pub(crate) const EX_OSERR: u8 = 71;
 /// Something was found in an unconfigured or misconfigured state.
@@ -32,7 +34,7 @@ pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
     (0, "Ended as told; of check-config: usable, perhaps with warnings."),
     (2, "The command line is wrong."),
     (65, "The message of explain cannot be read or used."),
-    (66, "A log that report is given cannot be read."),
+    (66, "A log that tail or report is given cannot be read."),
     (
         69,
         "An address cannot be bound; of check-config: a resolver or a next hop does not answer, the configuration itself is right.",

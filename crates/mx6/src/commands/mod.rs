@@ -8,6 +8,8 @@ mod man;
 mod options_reference;
 mod report;
 mod serve;
+mod tail;
+mod top;
 mod tune;
 
 use std::path::PathBuf;
@@ -27,6 +29,8 @@ pub(crate) enum Command {
     Config(config::Config),
     Tune(tune::Tune),
     Report(report::Report),
+    Tail(tail::Tail),
+    Top(top::Top),
     Man(man::Man),
     Completions(completions::Completions),
     OptionsReference(options_reference::OptionsReference),
@@ -42,6 +46,8 @@ impl Command {
             Command::Config(command) => command.run(),
             Command::Tune(command) => command.run(),
             Command::Report(command) => command.run(),
+            Command::Tail(command) => command.run(),
+            Command::Top(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::Completions(command) => command.run(),
             Command::OptionsReference(command) => command.run(),
