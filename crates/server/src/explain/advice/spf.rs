@@ -117,8 +117,11 @@ fn action(address: IpAddr, published: &[String]) -> String {
         [] => {
             "Publish one. If other servers send mail of this domain, name them in it too, before \"-all\".".to_owned()
         }
+        [record] if without_faulty_terms(record).1.is_empty() => format!(
+            "Publish this one instead: it also names {address}. If that should not send mail of this domain, leave the record as it is."
+        ),
         [_] => format!(
-            "Publish this one instead: it also names {address}. If it should not send mail of this domain, leave the record as it is."
+            "Publish this one instead: it leaves that out and names {address}. If that term meant other servers, write them as ip4: or ip6:."
         ),
         _ => format!("Publish one record in place of them; this one has the terms of all and names {address}."),
     }
