@@ -118,7 +118,7 @@ impl Explanation {
         }
         f.push_str("\nWhat to do\n");
         if self.would.is_some() {
-            f.push_str("\n");
+            f.push('\n');
             push_wrapped(
                 f,
                 "",
@@ -126,7 +126,7 @@ impl Explanation {
             );
         }
         if self.advice.iter().any(|advice| is_of_the_three(advice.rule)) {
-            f.push_str("\n");
+            f.push('\n');
             push_wrapped(
                 f,
                 "",
@@ -145,18 +145,24 @@ impl Explanation {
                 }
                 _ => format!("{number}{}. ", char::from(b'a' + (choice - 1).min(25))),
             };
-            f.push_str("\n");
-            push_wrapped(f, &label, &format!("For {}.", advice.who));
-            push_wrapped(f, "", &advice.text);
-            for record in &advice.replaces {
-                writeln!(f, "\n; is now: {record}")?;
-            }
-            for record in &advice.records {
-                writeln!(f, "\n{record}")?;
-            }
+            write_one(f, &label, advice)?;
         }
         Ok(())
     }
+}
+
+/// One advice: records stand at the beginning of lines of their own, those that are to go as comments, so that these lines can be copied into a zone file.
+fn write_one(f: &mut String, label: &str, advice: &Advice) -> fmt::Result {
+    f.push('\n');
+    push_wrapped(f, label, &format!("For {}.", advice.who));
+    push_wrapped(f, "", &advice.text);
+    for record in &advice.replaces {
+        writeln!(f, "\n; is now: {record}")?;
+    }
+    for record in &advice.records {
+        writeln!(f, "\n{record}")?;
+    }
+    Ok(())
 }
 
 fn is_of_the_three(rule: Rule) -> bool {
