@@ -8,6 +8,7 @@
 mod harness;
 
 mod admin;
+mod advice;
 mod breaker;
 mod check_config;
 mod clients;

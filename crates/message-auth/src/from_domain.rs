@@ -25,6 +25,15 @@ impl Author {
             _ => FromDomain::Unusable,
         })
     }
+
+    /// The one domain of its mailboxes: A-labels, lower case.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        match &self.0 {
+            FromDomain::Single(domain) => Some(domain),
+            FromDomain::Several | FromDomain::Unusable => None,
+        }
+    }
 }
 
 /// What the From field says of the author's domain.

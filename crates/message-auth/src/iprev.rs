@@ -57,6 +57,15 @@ impl MessageAuth {
         }
     }
 
+    /// Whether `name` resolves to `client`; none if that cannot be found out now. 10 s.
+    pub async fn resolves_to(&self, client: IpAddr, name: &str) -> Option<bool> {
+        match self.forward(client.to_canonical(), name, Deadline::after(IPREV_DEADLINE)).await.0 {
+            Found::Confirms => Some(true),
+            Found::Differs => Some(false),
+            Found::Failed => None,
+        }
+    }
+
     /// Looks for a name that resolves to `client`: first in the caches, then all the others at once.
     async fn confirm(&self, client: IpAddr, names: &[String], deadline: Deadline) -> Forward {
         let mut forward = Forward::default();
@@ -157,7 +166,8 @@ fn valid_targets(targets: &[Box<str>]) -> Vec<String> {
 }
 
 /// A host name with a dot (underscores allowed) that is no address and does not lie in the reverse tree itself.
-fn is_valid_target(target: &str) -> bool {
+#[must_use]
+pub fn is_valid_target(target: &str) -> bool {
     let hyphens_inside = || target.split('.').all(|label| !label.starts_with('-') && !label.ends_with('-'));
     let top = || target.rsplit('.').next().unwrap_or_default();
     target.contains('.')

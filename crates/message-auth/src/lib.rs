@@ -26,6 +26,7 @@ mod own_fields;
 mod received;
 mod records;
 mod spf;
+mod spf_inquiry;
 mod spf_results;
 
 use std::ops::Range;
@@ -40,9 +41,11 @@ use mx6_policy::facts::{CacheState, Facts};
 pub use authentication_results::authentication_results;
 pub use authserv_id::authserv_id;
 pub use from_domain::Author;
+pub use iprev::is_valid_target;
 pub use own_fields::{MONITOR_FIELD, monitor_field};
 pub use received::{Protocol, ReceivedParts, TlsFacts, received};
 pub use records::{MessageAuthCacheSizes, MessageAuthCaches};
+pub use spf_inquiry::SpfInquiry;
 
 /// What cannot be set up.
 #[derive(Debug, thiserror::Error)]

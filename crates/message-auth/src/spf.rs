@@ -57,7 +57,7 @@ impl MessageAuth {
     }
 
     /// The evaluation; `None` when it did not end in time.
-    async fn evaluate_spf(&self, request: &Request<'_>, known: &Known<'_>) -> Option<Output> {
+    pub(crate) async fn evaluate_spf(&self, request: &Request<'_>, known: &Known<'_>) -> Option<Output> {
         let deadline = Deadline::after(SPF_DEADLINE);
         let mut asked: Vec<Query> = Vec::new();
         let mut lookups = FuturesUnordered::new();
@@ -91,23 +91,23 @@ impl MessageAuth {
 }
 
 /// A-labels of a domain that is not ASCII (RFC 7208 §4.3, RFC 8616 §4); if there are none, it stays, and is none that can have a record.
-fn dns_form(domain: &str) -> Cow<'_, str> {
+pub(crate) fn dns_form(domain: &str) -> Cow<'_, str> {
     if domain.is_ascii() { domain.into() } else { a_labels(domain).unwrap_or(domain.into()) }
 }
 
-type Asked = (Query, Told);
+pub(crate) type Asked = (Query, Told);
 
 /// An answer with where it came from, and until when it holds: 0 for one on which nothing may rest that is to last.
 #[derive(Clone)]
-struct Told {
-    answer: Answer,
-    cache: CacheState,
-    fresh_until_ms: u64,
+pub(crate) struct Told {
+    pub(crate) answer: Answer,
+    pub(crate) cache: CacheState,
+    pub(crate) fresh_until_ms: u64,
 }
 
 /// What is known while one evaluation runs: its own lookups, and the caches below. An answer that was given once is
 /// kept, so that every restart of the evaluation sees the same.
-struct Known<'a> {
+pub(crate) struct Known<'a> {
     dns: &'a Dns,
     caches: &'a MessageAuthCaches,
     answers: RefCell<Vec<Asked>>,
@@ -117,7 +117,7 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn new(dns: &'a Dns, caches: &'a MessageAuthCaches) -> Known<'a> {
+    pub(crate) fn new(dns: &'a Dns, caches: &'a MessageAuthCaches) -> Known<'a> {
         Known { dns, caches, answers: RefCell::default(), cache: Cell::default(), holds_until_ms: Cell::default() }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Known<'a> {
         self.holds_until_ms.get().unwrap_or(0)
     }
 
-    fn add(&self, asked: Asked) {
+    pub(crate) fn add(&self, asked: Asked) {
         self.cache.set(self.cache.get().and(asked.1.cache));
         self.answers.borrow_mut().push(asked);
     }

@@ -99,6 +99,11 @@ impl Evaluation {
         std::str::from_utf8(self.header.get(self.reading.message_id.clone()?)?).ok()
     }
 
+    /// The one domain of the From field, if there is one.
+    pub(crate) fn author_domain(&self) -> Option<&str> {
+        self.reading.author.domain()
+    }
+
     /// How many Received fields the message came with.
     pub(crate) fn received_fields(&self) -> usize {
         self.reading.received_fields

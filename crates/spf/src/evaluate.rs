@@ -54,6 +54,7 @@ impl Output {
             result,
             domain,
             mechanism,
+            decided_by: None,
             reason: reason.into(),
             explanation,
             lookups: 0,
@@ -86,8 +87,9 @@ impl Pass<'_> {
             Err(Stop::TempError(fault)) => (SpfResult::TempError, fault),
             Err(Stop::PermError(fault)) => (SpfResult::PermError, fault),
         };
-        let reason = format!("{}: {}", fault.domain.as_deref().unwrap_or(domain), fault.reason);
-        Some(Output::new(result, reason))
+        let at_fault = fault.domain.as_deref().unwrap_or(domain).to_owned();
+        let output = Output::new(result, format!("{at_fault}: {}", fault.reason));
+        Some(Output { decided_by: Some(at_fault), ..output })
     }
 
     fn decided(&mut self, decision: &Decision<'_>) -> Option<Output> {
@@ -99,6 +101,7 @@ impl Pass<'_> {
         let mut output = Output::new(decision.result(), "mechanism matched");
         let SpfTxt::Record(record) = &**txt else { return Some(output) };
         output.mechanism = Some(record.directive_text(index).to_owned());
+        output.decided_by = Some(domain.to_string());
         if output.result == SpfResult::Fail && self.0.subject.request.explain {
             match self.explanation(record, domain) {
                 Ok(explanation) => output.explanation = explanation,

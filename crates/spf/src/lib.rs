@@ -62,6 +62,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod amend;
 mod evaluate;
 pub mod limits;
 mod lookup;
@@ -71,6 +72,7 @@ mod record;
 mod request;
 mod term;
 
+pub use amend::{FaultyTerm, Place, amended, merged, spf_records, without_faulty_terms};
 pub use evaluate::check_host;
 pub use record::{Record, SpfTxt, parse_txt};
 pub use request::{Answer, Answers, Evaluation, Identity, Output, Query, Request, SpfResult};

@@ -167,7 +167,7 @@ pub fn parse_txt(records: &[Vec<u8>]) -> SpfTxt {
 }
 
 /// `version = "v=spf1"`, and then a space or the end.
-fn is_spf1(record: &[u8]) -> bool {
+pub(crate) fn is_spf1(record: &[u8]) -> bool {
     record.split_at_checked(VERSION.len()).is_some_and(|(version, rest)| {
         version.eq_ignore_ascii_case(VERSION) && rest.first().is_none_or(|octet| *octet == b' ')
     })

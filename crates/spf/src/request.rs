@@ -107,6 +107,8 @@ pub struct Output {
     pub domain: String,
     /// The directive that matched, as published, for example `ip6:2001:db8::/32` or `~all`.
     pub mechanism: Option<String>,
+    /// The domain whose record has that directive or is at fault: [`Output::domain`], or one that it redirects to or includes. `None` if no record decided.
+    pub decided_by: Option<String>,
     /// Why: for an error the domain whose record is at fault, and the fault. May contain what a peer published.
     pub reason: Cow<'static, str>,
     /// The expanded `exp=` of a fail; printable ASCII of a third party, at most
