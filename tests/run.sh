@@ -15,6 +15,7 @@ packages=(
     python3 python3-yaml                             # smtplib, and the runner of the hostile cases
     strace iproute2 util-linux                       # a trace of system calls, namespaces, limits
     systemd                                          # systemd-socket-activate, systemd-analyze
+    shellcheck                                       # scripts that do what they say
 )
 
 install_packages() {

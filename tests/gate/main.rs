@@ -30,6 +30,7 @@ mod message_auth;
 mod modes;
 mod next_hop;
 mod next_hop_client;
+mod packaging;
 mod preflight;
 mod privileges;
 mod proxy;
