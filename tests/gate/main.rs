@@ -36,6 +36,7 @@ mod modes;
 mod monitoring;
 mod next_hop;
 mod next_hop_client;
+mod packaging;
 mod preflight;
 mod privileges;
 mod proxy;

@@ -1,8 +1,8 @@
-//! What a service manager does: sockets that it opened, readiness, the watchdog, and the units in `examples/systemd`.
+//! What a service manager does: sockets that it opened, readiness, the watchdog, and the units in `packaging/systemd`.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -139,21 +139,47 @@ fn the_manager_is_told() {
     }
 }
 
-/// The example units are what systemd understands.
+/// What `systemd-analyze security` may say of the service, in tenths (packaging/README.md has each point that remains).
+const EXPOSURE_TENTHS_MAX: u32 = 12;
+
+/// The units of the package are what systemd understands.
 #[test]
-fn example_units() {
+fn packaged_units() {
     if run(Command::new("systemd-analyze").arg("--version")).code != Some(0) {
         return skip("no systemd-analyze");
     }
     let dir = tempfile::tempdir().unwrap();
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/systemd");
     let mut verify = Command::new("systemd-analyze");
     verify.args(["verify", "--man=no", "--recursive-errors=no"]);
     for name in ["mx6.service", "mx6.socket", "mx6-proxy.socket"] {
-        let unit = files::read(&examples.join(name)).replace("/usr/local/bin/mx6", &binary().display().to_string());
+        let unit = files::read(&units().join(name)).replace("/usr/bin/mx6", &binary().display().to_string());
         std::fs::write(dir.path().join(name), unit).unwrap();
         verify.arg(dir.path().join(name));
     }
     let ended = run(&mut verify);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:#?}");
+}
+
+/// The service gains no exposure, and one setting less is noticed.
+#[test]
+fn exposure_of_the_service() {
+    if run(Command::new("systemd-analyze").arg("--version")).code != Some(0) {
+        return skip("no systemd-analyze");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let service = files::read(&units().join("mx6.service"));
+    let code = |text: &str| {
+        let path = dir.path().join("mx6.service");
+        std::fs::write(&path, text).unwrap();
+        let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
+        run(Command::new("systemd-analyze").args(["security", "--offline=true", &threshold]).arg(path)).code
+    };
+    assert_eq!(code(&service), Some(0));
+    let laxer = service.replace("PrivateUsers=yes\n", "");
+    assert_ne!(laxer, service);
+    assert_eq!(code(&laxer), Some(1));
+}
+
+fn units() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd")
 }
