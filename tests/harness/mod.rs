@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod chromium;
+pub mod collector;
 pub mod dns_server;
 pub mod dovecot;
 pub mod faults;

@@ -175,6 +175,14 @@ impl Client {
     }
 }
 
+/// A refusal whose words are ours to choose without ` (session ID)`, which must be its end.
+pub fn unsigned(reply: &str) -> String {
+    let (words, session) =
+        reply.trim_end().rsplit_once(" (session ").unwrap_or_else(|| panic!("no session: {reply:?}"));
+    assert!(session.strip_suffix(')').is_some_and(|id| id.split('-').count() == 3), "{reply:?}");
+    words.to_owned() + if reply.ends_with("\r\n") { "\r\n" } else { "" }
+}
+
 /// The PROXY header, version 1, that makes `source` the client.
 pub fn proxy_v1(source: &str) -> String {
     match source.parse().unwrap() {

@@ -1,4 +1,5 @@
-//! What an operator sees of a gate: probes, metrics, a status page, the last decisions, over HTTP on one thread of its own.
+//! What an operator sees of a gate: probes, metrics, a status page, the last decisions, over HTTP on one thread of its own; and decisions as spans, sent to
+//! a collector from another.
 //!
 //! Nothing on a shard waits for anything here: the thread reads counters that shards write anyway, and hears decisions through a queue that
 //! drops when it is full. Whoever can reach the address may read everything and set the log level: it belongs on loopback or a Unix socket.
@@ -13,6 +14,7 @@ mod origin;
 mod page;
 mod reference;
 mod routes;
+mod spans;
 mod streams;
 mod trace;
 
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 
 pub use address::{Address, AddressError, Bound};
 pub use reference::metrics_reference;
+pub use spans::{Collector, Exporting, SpanTally, export};
 
 /// The gate as this room sees it. Nothing in it waits for a shard.
 pub trait Gate: Send + Sync + 'static {
@@ -111,5 +114,5 @@ impl Running {
     }
 }
 
-/// The longest that [`Running::close`] waits.
+/// The longest that closing waits.
 const CLOSE_MAX: Duration = Duration::from_secs(1);

@@ -133,6 +133,25 @@ pub enum Stage {
     EndOfData,
 }
 
+impl Rule {
+    /// Whether the words of its replies are fixed to the octet: those of the rule table, which senders and their tools match on, and what a next hop said.
+    #[must_use]
+    pub fn has_fixed_reply(self) -> bool {
+        matches!(
+            self,
+            Rule::NotServedHere
+                | Rule::NotOptedIn
+                | Rule::ReverseDns
+                | Rule::ReverseDnsTempFail
+                | Rule::SpfOrDkim
+                | Rule::SpfOrDkimTempFail
+                | Rule::BareCrOrLf
+                | Rule::MailLoop
+                | Rule::Delivery
+        )
+    }
+}
+
 impl Stage {
     /// Every stage, in the order of the enum.
     pub const ALL: [Stage; 4] = [Stage::Connect, Stage::Mail, Stage::Rcpt, Stage::EndOfData];

@@ -21,6 +21,7 @@ use crate::limits;
 use crate::message::Objection;
 use crate::peer::Peer;
 use crate::record::{self, Speaker};
+use crate::refusal::Refused;
 use crate::settings::Settings;
 use crate::shard::Shard;
 
@@ -49,7 +50,8 @@ pub(crate) async fn admit(shard: &Rc<Shard>, stream: &mut Stream, client: &Clien
         Ok(admitted) => return Some(admitted),
         Err(objection) => objection,
     };
-    let session_id = shard.next_session_id();
+    let (session_id, settings) = (shard.next_session_id(), shard.settings());
+    let reply = refused(&settings, &session_id, client).signed(rule, reply);
     let speaker = Speaker {
         session_id: &session_id,
         shard: shard.index,
@@ -115,10 +117,16 @@ fn resolver_reply(hostname: &str) -> Reply {
 /// The verdict, if it would go over a limit, or if the resolver answers nothing.
 pub(crate) fn mail(shard: &Rc<Shard>, settings: &Settings, peer: &Peer, reverse_path: &str) -> Result<(), Verdict> {
     mail_admitted(shard, settings, &peer.client).map_err(|(rule, reply)| {
+        let reply = refused(settings, &peer.session_id, &peer.client).signed(rule, reply);
         let speaker = Speaker::new(peer, shard.index);
         record_early(shard, &speaker, reverse_path, (Stage::Mail, rule, &reply));
         Verdict::Defer(reply)
     })
+}
+
+/// Whom a refusal is about.
+pub(crate) fn refused<'a>(settings: &'a Settings, session_id: &'a str, client: &'a Client) -> Refused<'a> {
+    Refused { session_id, client, url: settings.config.reply_url.as_ref() }
 }
 
 fn mail_admitted(shard: &Shard, settings: &Settings, client: &Client) -> Result<(), Objection> {

@@ -34,6 +34,7 @@ mod phase;
 mod privileges;
 mod proxy;
 mod record;
+mod refusal;
 mod reload;
 mod sandbox;
 mod serve;

@@ -206,7 +206,7 @@ impl Prepared {
         let counters: Vec<Counters> = (0..shards).map(|_| Counters::default()).collect();
         let total = Total::of(counters.clone());
         let observer = Observer::default();
-        let is_observed = !admin.is_empty();
+        let is_observed = !admin.is_empty() || config.otlp.is_some();
         let mut recorders = Recorders::start(log, &counters, is_observed.then_some(&observer))?;
         let cores = config.cores.clone();
         if config.gate.directory.is_empty() {
@@ -233,6 +233,7 @@ impl Prepared {
         start_reloading(reload, concerned, stop.clone())?;
         let process_id = unix_ms();
         let heartbeats = Heartbeats::new(shards, mx6_runtime::now_ms());
+        let spans = start_spans(&config, &observer)?;
         let (board, up, tracing) = (Board::new(shards), Arc::default(), Tracing::default());
         let overview = Overview {
             total: total.clone(),
@@ -249,8 +250,9 @@ impl Prepared {
             kernels: kernels.to_string(),
             commit,
             started_unix_ms: process_id,
+            spans: spans.as_ref().map(mx6_admin::Exporting::tally),
         };
-        let admin = if is_observed { Some(start_admin(admin, overview)?) } else { None };
+        let admin = if !admin.is_empty() { Some(start_admin(admin, overview)?) } else { None };
         let supervision = Supervision {
             shards,
             notifier,
@@ -311,6 +313,9 @@ impl Prepared {
         if let Err(error) = recorders.close() {
             mx6_telemetry::failure!("the decision log was not written whole: {error}");
         }
+        if let Some(spans) = spans {
+            spans.close();
+        }
         let totals = [dkim_batch::occupancy(&total), admission::summary(&total), load::summary(&total)];
         for line in totals.into_iter().flatten() {
             mx6_telemetry::say!("{line}");
@@ -344,6 +349,14 @@ fn start_admin(bound: Vec<mx6_admin::Bound>, overview: Overview) -> Result<mx6_a
         mx6_telemetry::say!("admin endpoint on {address}");
     }
     Ok(admin)
+}
+
+/// Starts the export of spans and says where to.
+fn start_spans(config: &Config, observer: &Observer) -> Result<Option<mx6_admin::Exporting>, ServeError> {
+    let Some(collector) = &config.otlp else { return Ok(None) };
+    let exporting = mx6_admin::export(collector, &config.hostname, observer.decisions()).map_err(ServeError::Thread)?;
+    mx6_telemetry::say!("spans go to {}", exporting.tally().status().collector);
+    Ok(Some(exporting))
 }
 
 fn start_reloading(reload: Reload, concerned: Concerned, stop: StopFlag) -> Result<(), ServeError> {

@@ -23,6 +23,7 @@ use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::phase::Phase;
 use crate::record::{self, About, Decided, Known, Speaker};
+use crate::refusal::Refused;
 use crate::settings::Settings;
 use crate::shard::Shard;
 
@@ -66,12 +67,13 @@ impl Transaction {
         reverse_path: &ReversePath<'_>,
         sender: Sender,
     ) -> Result<Transaction, Verdict> {
-        Message::reserve(shard, peer).map_err(Verdict::Defer)?;
+        let settings = shard.settings();
+        let refused = admission::refused(&settings, &peer.session_id, &peer.client);
+        Message::reserve(shard, peer).map_err(|reply| Verdict::Defer(refused.signed(Rule::MemoryBudget, reply)))?;
         let identity = match reverse_path {
             ReversePath::Null => None,
             ReversePath::Mailbox(mailbox) => Some((mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned())),
         };
-        let settings = shard.settings();
         admission::mail(shard, &settings, peer, &sender.reverse_path)?;
         let spf = start_spf(shard, peer, identity);
         Ok(Transaction {
@@ -102,6 +104,7 @@ impl Transaction {
             }
             Err((rule, verdict)) => {
                 self.shard.counters.add_one(Counter::RecipientsRefused);
+                let verdict = self.refused(peer).verdict(rule, verdict);
                 let decided =
                     Decided { stage: Stage::Rcpt, rule, verdict: Some(&verdict), would: None, delivered: None };
                 let mail_from = &self.reverse_path;
@@ -194,7 +197,7 @@ impl Transaction {
                 self.message = Some(message);
                 Verdict::Accept
             }
-            Err(reply) => Verdict::Defer(reply),
+            Err(reply) => Verdict::Defer(self.refused(peer).signed(Rule::MemoryBudget, reply)),
         }
     }
 
@@ -241,6 +244,7 @@ impl Transaction {
         }
         let (settings, recipients) = (&self.settings, self.recipients.len());
         let charged = admission::message(&self.shard, settings, &peer.client, &mut ruling, facts.as_ref(), recipients);
+        ruling.verdict = self.refused(peer).verdict(ruling.rule.unwrap_or(Rule::Storage), ruling.verdict);
         let verdict_us = mx6_runtime::now_us();
         self.shard.counters.time(Timing::Verdict, verdict_us - dot_us);
         if ruling.would.is_some() {
@@ -398,6 +402,11 @@ impl Transaction {
             let about = About { message_id, size_octets, own_outcome, ..self.about(recipient) };
             self.record(peer, &about, facts, decided, Durations { rcpt: recipient.relay_us / 1000, ..durations });
         }
+    }
+
+    /// Whom a refusal is about.
+    fn refused<'a>(&'a self, peer: &'a Peer) -> Refused<'a> {
+        admission::refused(&self.settings, &peer.session_id, &peer.client)
     }
 
     fn about<'a>(&'a self, recipient: &'a Recipient) -> About<'a> {

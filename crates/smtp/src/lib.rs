@@ -20,6 +20,6 @@ mod verdict;
 
 pub use address::{Domain, ForwardPath, Mailbox, ReversePath};
 pub use command::{Command, CommandError, MailDsn, MailParameters, RcptDsn};
-pub use reply::{EnhancedCode, Reply};
+pub use reply::{EnhancedCode, Reply, TEXT_OCTETS_MAX as REPLY_TEXT_OCTETS_MAX};
 pub use session::{MessageFault, Notice, Question, Session, SessionConfig, StartTls, Step};
 pub use verdict::{Outcome, Verdict};

@@ -99,8 +99,8 @@ fn push_number(out: &mut Vec<u8>, number: u32) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// RFC 5321 §4.5.3.1.5 allows 512 octets for a reply line: code, enhanced code and CRLF take up to 20 of them.
-const TEXT_OCTETS_MAX: usize = 490;
+/// The most of a line of text that goes over the wire. RFC 5321 §4.5.3.1.5 allows 512 octets for a reply line: code, enhanced code and CRLF take up to 20 of them.
+pub const TEXT_OCTETS_MAX: usize = 490;
 
 #[cfg(test)]
 mod tests {

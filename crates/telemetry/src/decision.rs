@@ -222,7 +222,8 @@ impl std::fmt::Display for Rfc3339 {
 }
 
 /// The milliseconds since 1970 of a record's time; none if it is not written as records have it.
-pub(crate) fn unix_ms_of(text: &str) -> Option<u64> {
+#[must_use]
+pub fn unix_ms_of(text: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);

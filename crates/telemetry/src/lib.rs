@@ -23,7 +23,7 @@ mod transcript;
 
 pub use counters::{Counter, Counters, DecisionKey, Gauge, LANES, RULES_MAX, STAGES_MAX, Total, VERDICTS_MAX};
 pub use decision::{
-    Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord,
+    Decision, DeliveryRecord, DkimRecord, DmarcRecord, Durations, IprevRecord, Shown, SpfRecord, TlsRecord, unix_ms_of,
 };
 pub use feed::{Feed, Heard, Listener};
 pub use gateway::is_private;
@@ -33,7 +33,7 @@ pub use observer::Observer;
 pub use recorder::{Recorder, Recorders, Reopen};
 pub use status::{
     CacheStatus, DecisionCount, DnsStatus, Finding, GateStatus, LastRefusal, LogStatus, NextHopStatus, Observed,
-    Ranked, Readiness, RuleCount, ShardStatus, Status, TimingStatus, WouldRefuse,
+    Ranked, Readiness, RuleCount, ShardStatus, SpanStatus, Status, TimingStatus, WouldRefuse,
 };
 pub use timings::{Bucket, Distribution, Timing};
 pub use trace::{Tracer, Tracing};

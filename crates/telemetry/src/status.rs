@@ -34,6 +34,20 @@ pub struct Status {
     pub observed: Observed,
     /// What is logged.
     pub log: LogStatus,
+    /// What became of spans; none if they are sent nowhere.
+    pub spans: Option<SpanStatus>,
+}
+
+/// Spans on their way to a collector.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpanStatus {
+    /// Where they go.
+    pub collector: String,
+    /// Spans that it took.
+    pub sent: u64,
+    /// Spans that it did not take, and records of which no span was made because it was slow.
+    pub lost: u64,
 }
 
 /// The gate itself.

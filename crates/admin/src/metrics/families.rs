@@ -130,8 +130,15 @@ pub(super) static FAMILIES: &[Family] = &[
     family!(Gauge "mx6_log_sample", None, [], |status| one(status.log.sample), "Of accepted recipients one in so many is recorded", ""),
     family!(Counter "mx6_log_records_lost", None, [], |status| one(status.log.lost), "Decision records lost because a ring was full or the disk failed",
         "At any growth: the disk of the decision log is full or too slow"),
+    family!(Counter "mx6_spans", None, ["outcome"], spans, "Spans for the collector (--otlp): sent, or lost because it was slow or away",
+        "When lost grows: look at the collector; mail and records are not concerned"),
     family!(Counter "mx6_log_records_unrecorded", None, [], |status| one(status.log.unrecorded), "Decisions that were counted and not recorded", ""),
 ];
+
+fn spans(status: &Status) -> Vec<Sample> {
+    let spans = status.spans.iter().flat_map(|spans| [("sent", spans.sent), ("lost", spans.lost)]);
+    spans.map(|(outcome, count)| Sample::new([outcome], count)).collect()
+}
 
 fn one(value: impl Into<Value>) -> Vec<Sample> {
     vec![Sample::new([], value)]

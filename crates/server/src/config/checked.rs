@@ -13,7 +13,7 @@ use mx6_runtime::Cores;
 use mx6_telemetry::{Level, LogTarget};
 
 use super::layers::Layers;
-use super::{CacheOctets, Config, ConfigError, EarlyTalker, NameSource, Options};
+use super::{CacheOctets, Config, ConfigError, EarlyTalker, NameSource, Options, ReplyUrl};
 use crate::dkim_batch::DkimBatchLimits;
 use crate::limits;
 use crate::privileges::RunAs;
@@ -145,7 +145,9 @@ impl Options {
             log: self.log_target(),
             log_sample: self.checked_log_sample()?,
             log_level: self.checked_log_level()?,
+            reply_url: self.checked_reply_url()?,
             admin: self.checked_admin()?,
+            otlp: self.checked_otlp()?,
             kernels: self.kernel_choice()?,
             drain_timeout: Duration::from_secs(self.drain_timeout.unwrap_or(limits::DRAIN_TIMEOUT_S_DEFAULT)),
             handover: self.handover.clone(),
@@ -352,6 +354,18 @@ impl Options {
         let Some(text) = self.log_level.as_deref() else { return Ok(Level::default()) };
         let found = Level::ALL.into_iter().find(|level| level.word() == text);
         found.ok_or_else(|| ConfigError::invalid("--log-level", text, "is not one of error, warning, info, debug"))
+    }
+
+    /// A page about refusals.
+    fn checked_reply_url(&self) -> Result<Option<ReplyUrl>, ConfigError> {
+        let parse = |text: &String| text.parse().map_err(|why: String| ConfigError::invalid("--reply-url", text, why));
+        self.reply_url.as_ref().map(parse).transpose()
+    }
+
+    /// Where decisions go as spans.
+    fn checked_otlp(&self) -> Result<Option<mx6_admin::Collector>, ConfigError> {
+        let parse = |text: &String| text.parse().map_err(|why: String| ConfigError::invalid("--otlp", text, why));
+        self.otlp.as_ref().map(parse).transpose()
     }
 
     /// Where the admin endpoint listens.

@@ -7,6 +7,7 @@ mod layers;
 mod options;
 mod reference;
 mod registry;
+mod reply_url;
 mod show;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use layers::{Layers, Origin};
 pub use options::{Options, REGISTRY, entry};
 pub use reference::{reference, schema};
 pub use registry::{Default, Entry, Group, Shape, Unit};
+pub use reply_url::ReplyUrl;
 pub use show::{Selection, to_json, to_toml};
 
 use crate::dkim_batch::DkimBatchLimits;
@@ -93,6 +95,10 @@ pub struct Config {
     pub log_sample: u64,
     /// Which messages are told on standard error.
     pub log_level: Level,
+    /// A page about refusals.
+    pub reply_url: Option<ReplyUrl>,
+    /// Where decisions go as spans.
+    pub otlp: Option<mx6_admin::Collector>,
     /// Where the admin endpoint listens.
     pub admin: Vec<mx6_admin::Address>,
     /// Which code hashes and verifies.
@@ -158,6 +164,7 @@ macro_rules! fixed_fields {
             cache_octets: "--cache-ptr, --cache-spf or --cache-dkim",
             dkim_batch: "--dkim-batch-max or --dkim-batch-wait-us",
             log: "--log",
+            otlp: "--otlp",
             admin: "--admin",
             kernels: "--kernels",
             handover: "--handover",

@@ -67,6 +67,11 @@ registry! {
         Entry::new(Group::Gate, Shape::Choice, "enforce|monitor")
             .default(Text("enforce"));
 
+    "reply-url" reply_url: Option<String> = "Page about refusals, told behind those whose words are ours to choose (never behind those of the rule table): a template with \
+        {rule}, {session} and {client}, such as https://example.org/mx6?rule={rule}&session={session}.",
+        Entry::new(Group::Gate, Shape::Text, "URL")
+            .default(Words("none"));
+
     "connector" connector: Vec<String> = "Network of a partner who skips the three rules.",
         Entry::new(Group::Gate, Shape::Texts, "CIDR")
             .default(Words("none"));
@@ -198,6 +203,12 @@ registry! {
     "admin" admin: Vec<String> = "Where the admin endpoint listens (status page, metrics, probes): 127.0.0.1:9125, or unix:/run/mx6/admin.sock. Whoever \
         reaches it sees all decisions.",
         Entry::new(Group::Logs, Shape::Texts, "ADDR:PORT|unix:PATH")
+            .default(Words("none"))
+            .fixed();
+
+    "otlp" otlp: Option<String> = "OpenTelemetry collector that gets decisions as spans by OTLP over HTTP, such as http://127.0.0.1:4318; one that is slow or away costs \
+        spans, which are counted, and never mail.",
+        Entry::new(Group::Logs, Shape::Text, "http://HOST:PORT")
             .default(Words("none"))
             .fixed();
 

@@ -40,6 +40,7 @@ pub(crate) struct Overview {
     pub(crate) board: Board,
     pub(crate) observer: Observer,
     pub(crate) tracing: Tracing,
+    pub(crate) spans: Option<mx6_admin::SpanTally>,
     pub(crate) kernels: String,
     pub(crate) commit: &'static str,
     pub(crate) started_unix_ms: u64,
@@ -65,6 +66,7 @@ impl Overview {
             next_hops: self.board.next_hops(),
             observed: self.observer.observed(),
             log: self.log(),
+            spans: self.spans.as_ref().map(mx6_admin::SpanTally::status),
             ..Status::default()
         };
         for finding in addresses::findings(&self.total) {
