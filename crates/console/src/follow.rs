@@ -109,8 +109,8 @@ mod tests {
         old.write_all(b"three\n").unwrap();
         fs::write(&path, "four\n").unwrap();
         assert_eq!(rest(&mut follow), ["three", "four"]);
-        fs::write(&path, "5\nsix").unwrap();
+        fs::write(&path, "5\nx").unwrap();
         assert_eq!(rest(&mut follow), ["5"]);
-        assert_eq!((follow.rest().as_deref(), follow.rest()), (Some(&b"six"[..]), None));
+        assert_eq!((follow.rest().as_deref(), follow.rest()), (Some(&b"x"[..]), None));
     }
 }

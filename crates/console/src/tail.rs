@@ -205,9 +205,12 @@ mod tests {
             (
                 200,
                 "21:00:01.250 defer  reverse-dns          rcpt        2001:db8::1               fail/-/pass            \
-                 mx.\\u{1b}[2Jexample   <a@b.example> → <c@d.example>  450 4.7.25 no",
+                 mx.\\u{1b}[2Jexample  <a@b.example> → <c@d.example>  450 4.7.25 no",
             ),
-            (120, "21:00:01 defer  reverse-dns        2001:db8::1          c@d.example                    450 4.7.25 no"),
+            (
+                120,
+                "21:00:01 defer  reverse-dns        2001:db8::1          c@d.example                    450 4.7.25 no",
+            ),
             (80, "21:00:01 defer  reverse-dns        2001:db8::1          c@d.example"),
             (60, "21:00:01 defer  reverse-dns        c@d.example"),
             (40, "21:00:01 defer  reverse-dns        c@d.…"),
@@ -245,11 +248,17 @@ mod tests {
     #[test]
     fn what_is_no_record() {
         let looks = Looks { width: 60, colour: false, json: false };
-        let shown = |line: &[u8], filter: &Filter, looks| shown(line, filter, looks).map(|line| String::from_utf8(line).unwrap());
+        let shown = |line: &[u8], filter: &Filter, looks| {
+            shown(line, filter, looks).map(|line| String::from_utf8(line).unwrap())
+        };
         let (none, some) = (Filter::default(), Filter { refused: true, ..Filter::default() });
         for (line, all, filtered) in [
             (&b"a\x1b[0m\xff"[..], Some("a\\u{1b}[0m\\xff\n"), None),
-            (b"{\"records_lost\":3}", Some("!! 3 decisions missing here: the ring or the disk was full\n"), Some("!! 3 decisions missing here: the ring or the disk was full\n")),
+            (
+                b"{\"records_lost\":3}",
+                Some("!! 3 decisions missing here: the ring or the disk was full\n"),
+                Some("!! 3 decisions missing here: the ring or the disk was full\n"),
+            ),
             (b"{\"time\":1}", Some("{\"time\":1}\n"), None),
         ] {
             assert_eq!(shown(line, &none, looks).as_deref(), all);

@@ -58,9 +58,9 @@ fn cell(column: &[f64], layers: &[Layer<'_>], highest: f64, steps: f64, bottom: 
         }
         // One colour, that of the layer that has the most of the cell.
         _ => {
-            let sizes = parts.iter().scan(0, |below, (eighths, colour)| {
-                Some((eighths - std::mem::replace(below, *eighths), *colour))
-            });
+            let sizes = parts
+                .iter()
+                .scan(0, |below, (eighths, colour)| Some((eighths - std::mem::replace(below, *eighths), *colour)));
             let colour = sizes.max_by_key(|(size, _)| *size).map_or(Color::Reset, |(_, colour)| colour);
             Span::styled(looks.step(top).to_string(), Style::new().fg(colour))
         }
@@ -82,9 +82,11 @@ mod tests {
         let rich = Looks { unicode: true, colour: true };
         let chart = lines(&layers, SCALE + 6, 2, rich);
         let text: Vec<String> = chart.iter().map(ToString::to_string).collect();
-        assert_eq!(text, ["      16       ██", "       0    ▄███"]);
+        assert_eq!(text, ["      16     ██", "       0    ▄██"]);
         let (red, green) = (Some(Color::Red), Some(Color::Green));
-        let colours = |row: usize| -> Vec<_> { chart[row].spans[3..].iter().map(|span| (span.style.fg, span.style.bg)).collect() };
+        let colours = |row: usize| -> Vec<_> {
+            chart[row].spans[3..].iter().map(|span| (span.style.fg, span.style.bg)).collect()
+        };
         assert_eq!(colours(0), [(None, None), (red, None), (green, None)]);
         assert_eq!(colours(1), [(green, None), (green, None), (green, None)]);
     }

@@ -80,11 +80,11 @@ impl Page<'_> {
     /// What is asked of DNS, and how it goes.
     pub(super) fn lookups(&self) -> Line<'static> {
         let dns = &self.figures.dns;
-        let state_of = |per_s: f64| if per_s > 0.0 { State::Look } else { State::Well };
+        let failures = self.failing(dns.failures_per_s);
         let mut phrases = vec![
             (State::Well, format!("{} lookups/s", rate(dns.lookups_per_s))),
             (State::Well, format!("{} cached", percent(dns.hit_share))),
-            (state_of(dns.failures_per_s), format!("{} failures/s", rate(dns.failures_per_s))),
+            (failures, format!("{} failures/s", rate(dns.failures_per_s))),
             (State::Well, format!("{} stale", percent(dns.stale_share))),
             (State::Well, format!("{} in flight", units::count(dns.in_flight))),
         ];
@@ -98,7 +98,7 @@ impl Page<'_> {
     pub(super) fn answers(&self) -> Line<'static> {
         let dns = &self.figures.dns;
         let breaker = if dns.breaker == "open" { State::Ill } else { State::Well };
-        let timeouts = if dns.timeouts_per_s > 0.0 { State::Look } else { State::Well };
+        let timeouts = self.failing(dns.timeouts_per_s);
         let negative = format!("{} that there is nothing", percent(dns.negative_share));
         self.told(
             "answers",
@@ -108,6 +108,11 @@ impl Page<'_> {
                 (State::Well, negative),
             ],
         )
+    }
+
+    /// Some names always fail: it is many of them that mean something.
+    fn failing(&self, per_s: f64) -> State {
+        if per_s > self.figures.dns.lookups_per_s * FAILURES_WARNED { State::Look } else { State::Well }
     }
 
     fn hops(&self) -> Line<'static> {
@@ -155,7 +160,10 @@ impl Page<'_> {
         let left = if has_room { self.width * 11 / 20 } else { self.width };
         let right = if has_room { self.width - left - BETWEEN } else { self.width };
         let row = |ranked: &Ranked, counts: [u64; 2]| {
-            Row::new(Style::new(), [self.safe(&ranked.name)].into_iter().chain(counts.map(|count| text(units::count(count)))))
+            Row::new(
+                Style::new(),
+                [self.safe(&ranked.name)].into_iter().chain(counts.map(|count| text(units::count(count)))),
+            )
         };
         let prefixes = observed.prefixes.iter().map(|one| row(one, [one.accepted, one.refused]));
         let domains = observed.refused_domains.iter().map(|one| row(one, [one.refused, one.would_refuse]));
@@ -179,10 +187,16 @@ impl Page<'_> {
 /// Two lines in one, the second from column `at` on.
 fn beside(left: &Line<'static>, right: &Line<'static>, at: usize) -> Line<'static> {
     let fill = at.saturating_sub(left.width());
-    let spans = [Span::styled(left.to_string(), left.style), Span::raw(" ".repeat(fill)), Span::styled(right.to_string(), right.style)];
+    let spans = [
+        Span::styled(left.to_string(), left.style),
+        Span::raw(" ".repeat(fill)),
+        Span::styled(right.to_string(), right.style),
+    ];
     Line::from_iter(spans)
 }
 
+/// More of the lookups, and it is no longer this or that sender's name.
+const FAILURES_WARNED: f64 = 0.05;
 /// Fewer are rows that are needed for the decisions.
 const RANKED_IN_OVERVIEW: usize = 3;
 const DECISIONS_IN_OVERVIEW: usize = 50;

@@ -12,7 +12,7 @@ use ratatui::widgets::{Clear, Paragraph, Wrap};
 
 use super::figures::Figures;
 use super::tabs::{Page, Sort, Tab};
-use super::words::{Looks, State, age};
+use super::words::{Looks, State, age, wrapped};
 
 /// What stands on the terminal.
 #[derive(Debug)]
@@ -233,10 +233,14 @@ impl Screen {
     }
 
     fn tabs(&self, width: usize) -> Line<'static> {
-        let gap = if width < WIDTH_WITH_AIR { "" } else { "  " };
+        let (edge, gap) = match width {
+            ..TABS_WITH_EDGES => ("", " "),
+            TABS_WITH_EDGES..WIDTH_WITH_AIR => (" ", ""),
+            WIDTH_WITH_AIR.. => (" ", "  "),
+        };
         let tabs = Tab::ALL.iter().enumerate().flat_map(|(number, tab)| {
             let style = if *tab == self.tab { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-            [Span::styled(format!(" {} {} ", number + 1, tab.name()), style), Span::raw(gap)]
+            [Span::styled(format!("{edge}{} {}{edge}", number + 1, tab.name()), style), Span::raw(gap)]
         });
         Line::from(tabs.collect::<Vec<_>>())
     }
@@ -253,10 +257,14 @@ impl Screen {
         let all = silent.chain(findings).take(ALARMS_MAX);
         let lines = all.flat_map(|text| {
             let text = self.looks.text(&text, ALARM_CHARACTERS_MAX);
-            wrapped(&text, width.saturating_sub(3)).into_iter().enumerate().map(|(at, line)| {
-                let mark = if at == 0 { '!' } else { ' ' };
-                format!(" {mark} {line}")
-            }).collect::<Vec<_>>()
+            wrapped(&text, width.saturating_sub(3))
+                .into_iter()
+                .enumerate()
+                .map(|(at, line)| {
+                    let mark = if at == 0 { '!' } else { ' ' };
+                    format!(" {mark} {line}")
+                })
+                .collect::<Vec<_>>()
         });
         lines.take(ALARM_LINES_MAX).map(|line| Line::styled(format!("{line:<width$}"), style)).collect()
     }
@@ -269,14 +277,14 @@ impl Screen {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let mut spans = Vec::new();
         if self.is_paused {
-            spans.push(Span::styled("PAUSED ", bold.fg(Color::Yellow)));
+            spans.push(Span::styled("PAUSED  ", bold.fg(Color::Yellow)));
         }
         if self.scroll < below {
-            spans.push(Span::styled(format!("{} more lines below ", below - self.scroll), bold));
+            spans.push(Span::styled(format!("{} more lines below  ", below - self.scroll), bold));
         }
         if !self.filter.is_empty() {
             let filter = self.looks.text(&self.filter, 20);
-            spans.push(Span::styled(format!("only `{filter}` (Esc: all) "), bold));
+            spans.push(Span::styled(format!("only `{filter}` (Esc: all)  "), bold));
         }
         let mut left = width.saturating_sub(spans.iter().map(Span::width).sum());
         let sort = format!("s sort by {}", self.sort.name());
@@ -301,19 +309,6 @@ impl Screen {
         };
         lines.into_iter().map(line).collect()
     }
-}
-
-/// Words in lines of at most `columns`; a word that is longer has a line of its own, and is cut there.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => *line += &format!(" {word}"),
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 const HELP: &str = "
@@ -342,5 +337,7 @@ const ALARM_LINES_MAX: usize = 5;
 /// A terminal of so many rows has one to spare, one of so many columns some.
 const HEIGHT_WITH_AIR: usize = 24;
 const WIDTH_WITH_AIR: usize = 90;
+/// From so many columns on every tab has a blank on both sides.
+const TABS_WITH_EDGES: usize = 66;
 const PAGE: u16 = 15;
 const OVERVIEW_LINES: usize = 16;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::figures::Figures;
 use super::table::{self, Cell, Column, Row, text};
-use super::words::{Looks, State, percent, rate, time};
+use super::words::{Looks, State, percent, rate, time, wrapped};
 use crate::units;
 
 /// A tab.
@@ -106,13 +106,13 @@ impl Page<'_> {
 
     fn rules(&self) -> Vec<Line<'static>> {
         let columns = [
-            Column::left("rule", 16, 24),
+            Column::left("rule", 21, 24),
             Column::left("stage", 11, 12).may_go(2),
             Column::left("verdict", 7, 7),
             Column::right("a second", 8),
-            Column::right("in all", 11),
+            Column::right("in all", 9),
             Column::right("share", 5).may_go(1),
-            Column::rest("", 8, 40).may_go(3),
+            Column::rest("", 7, 40).may_go(3),
         ];
         let mut decisions: Vec<_> = self.figures.decisions.iter().collect();
         match self.sort {
@@ -123,12 +123,14 @@ impl Page<'_> {
         let all: u64 = decisions.iter().map(|one| one.count.total).sum();
         let rows = decisions.into_iter().map(|one| {
             let share = one.count.total as f64 / all.max(1) as f64;
+            // Accepted although a rule objected: on trial.
+            let is_trial = one.verdict == "accept" && one.rule != "accepted";
             Row::new(
-                colour_of(&one.verdict),
+                colour_of(if is_trial { "trial" } else { &one.verdict }),
                 [
                     self.safe(&one.rule),
                     self.safe(&one.stage),
-                    self.safe(&one.verdict),
+                    if is_trial { text("trial") } else { self.safe(&one.verdict) },
                     text(rate(one.count.per_s)),
                     text(units::count(one.count.total)),
                     text(percent(share)),
@@ -153,8 +155,9 @@ impl Page<'_> {
             Column::rest("for", 12, 100).may_go(1),
         ];
         let rows = self.status.observed.would_refuse.iter().map(|row| {
-            let words = [self.safe(&row.rule), text(units::count(row.count)), self.safe(&row.prefix), self.safe(&row.domain)];
-            Row::new(colour_of("defer"), words)
+            let words =
+                [self.safe(&row.rule), text(units::count(row.count)), self.safe(&row.prefix), self.safe(&row.domain)];
+            Row::new(colour_of("trial"), words)
         });
         self.table(&columns, self.filtered(rows))
     }
@@ -182,8 +185,8 @@ impl Page<'_> {
         let axis = axis(most, table::rest(&columns(""), &rows, self.width));
         let mut lines = self.table(&columns(&axis), rows);
         lines.push(Line::default());
-        let notes = ["Of the last interval; a row with nothing in it is since the gate began.", "On the right: how many took how long, twice as long a column further."];
-        lines.extend(notes.map(|note| self.note(note)));
+        lines.extend(self.note("Of the last interval; a row with nothing in it is since the gate began."));
+        lines.extend(self.note("On the right: how many took how long, twice as long a column further."));
         lines
     }
 
@@ -236,8 +239,8 @@ impl Page<'_> {
         });
         let mut lines = self.table(&columns, rows.collect());
         lines.push(Line::default());
-        let notes = ["queue: ready to run, and waiting for the CPU that something else has.", "stalls: one task kept the core for a tenth of a second or more."];
-        lines.extend(notes.map(|note| self.note(note)));
+        lines.extend(self.note("queue: ready to run, and waiting for the CPU that something else has."));
+        lines.extend(self.note("stalls: one task kept the core for a tenth of a second or more."));
         lines
     }
 
@@ -260,7 +263,7 @@ impl Page<'_> {
         lines.extend(self.table(&columns, rows.collect()));
         lines.push(Line::default());
         if self.figures.next_hops.is_empty() {
-            lines.push(self.note("No next hop: accepted mail goes into a Maildir, or nowhere."));
+            lines.extend(self.note("No next hop: accepted mail goes into a Maildir, or nowhere."));
         } else {
             lines.extend(self.next_hops());
         }
@@ -296,19 +299,20 @@ impl Page<'_> {
         let columns = [
             Column::left("last", 8, 8),
             Column::left("", 6, 6),
-            Column::left("rule", 16, 24),
-            Column::left("client", 20, 39).may_go(1),
-            Column::left("for", 22, 48),
+            Column::left("rule", 15, 24),
+            Column::left("client", 24, 39).may_go(1),
+            Column::left("for", 19, 48),
             Column::rest("reply", 20, 200).may_go(2),
         ];
         let rows = self.status.observed.recent.iter().rev().map(|record| {
-            let trial = if record["would"].is_string() { " (trial)" } else { "" };
             let clock = word(record, "time").get(11..19).unwrap_or_default();
             let recipient = Some(word(record, "rcpt_to")).filter(|to| !to.is_empty()).unwrap_or("-");
-            let rule = format!("{}{trial}", Some(word(record, "would_rule")).filter(|rule| !rule.is_empty()).unwrap_or(word(record, "rule")));
-            let words = [clock, word(record, "verdict"), &rule, word(record, "client"), recipient, word(record, "reply")];
-            let style = if trial.is_empty() { colour_of(word(record, "verdict")) } else { colour_of("defer") };
-            Row::new(style, words.map(|word| self.safe(word)))
+            let (verdict, rule) = match word(record, "would_rule") {
+                "" => (word(record, "verdict"), word(record, "rule")),
+                rule => ("trial", rule),
+            };
+            let words = [clock, verdict, rule, word(record, "client"), recipient, word(record, "reply")];
+            Row::new(colour_of(verdict), words.map(|word| self.safe(word)))
         });
         let rows = self.filtered(rows).into_iter().take(most).collect();
         self.table(&columns, rows)
@@ -323,8 +327,9 @@ impl Page<'_> {
         text(self.looks.text(words, CELL_CHARACTERS_MAX))
     }
 
-    fn note(&self, words: &str) -> Line<'static> {
-        Line::styled(self.looks.cut(words, self.width), Style::new().add_modifier(Modifier::DIM))
+    fn note(&self, words: &str) -> Vec<Line<'static>> {
+        let dim = Style::new().add_modifier(Modifier::DIM);
+        wrapped(words, self.width).into_iter().map(|line| Line::styled(line, dim)).collect()
     }
 
     fn filtered(&self, rows: impl Iterator<Item = Row>) -> Vec<Row> {
@@ -336,7 +341,8 @@ impl Page<'_> {
     pub(super) fn told(&self, name: &str, phrases: Vec<(State, String)>) -> Line<'static> {
         let state = phrases.iter().map(|(state, _)| *state).max().unwrap_or(State::Well);
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let mut spans = vec![Span::styled(self.looks.mark(state), style_of(state)), Span::styled(format!(" {name:<LABEL$}"), bold)];
+        let mut spans =
+            vec![Span::styled(self.looks.mark(state), style_of(state)), Span::styled(format!(" {name:<LABEL$}"), bold)];
         let mut left = self.width.saturating_sub(LABEL + 2);
         for (at, (state, phrase)) in phrases.into_iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
@@ -374,7 +380,7 @@ pub(super) fn style_of(state: State) -> Style {
 pub(super) fn colour_of(verdict: &str) -> Style {
     match verdict {
         "accept" => Style::new().fg(Color::Green),
-        "defer" => Style::new().fg(Color::Yellow),
+        "defer" | "trial" => Style::new().fg(Color::Yellow),
         "reject" => Style::new().fg(Color::Red),
         _ => Style::new(),
     }
@@ -384,5 +390,5 @@ pub(super) fn colour_of(verdict: &str) -> Style {
 pub(super) const QUEUE_SHARE_WARNED: f64 = 0.05;
 /// Of one cell: longer than any path.
 const CELL_CHARACTERS_MAX: usize = 512;
-/// The longest name of a line.
-const LABEL: usize = 11;
+/// The longest name of a line, and a blank.
+const LABEL: usize = 12;

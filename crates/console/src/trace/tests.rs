@@ -84,7 +84,10 @@ fn a_transcript_reads_like_one() {
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     assert_eq!((notes.as_str(), tally), ("", Tally { ended: 1, under_way: 1, missed: 3, dropped: 1, partly_saved: 0 }));
     let (coloured, ..) = traced(Bounds::default(), Shown::text(true), None, &lines);
-    assert!(coloured.contains("\x1b[33mS: 450 4.7.25 no\x1b[0m") && coloured.contains("\x1b[1;33m=> defer"), "{coloured}");
+    assert!(
+        coloured.contains("\x1b[33mS: 450 4.7.25 no\x1b[0m") && coloured.contains("\x1b[1;33m=> defer"),
+        "{coloured}"
+    );
     let (json, notes, _) = traced(Bounds::default(), Shown::json(), None, &lines);
     assert_eq!(json.lines().count(), lines.len() - 1, "{json}");
     assert!(notes.contains("3 events missed here") && notes.contains("1 session forgotten"), "{notes}");
@@ -146,7 +149,12 @@ fn tallies_in_words() {
 
 #[test]
 fn what_the_gate_is_asked() {
-    let ask = Ask { prefix: Some("2001:db8::/32".parse().unwrap()), rule: Some("reverse-dns".into()), message_octets: 7, ..Ask::default() };
+    let ask = Ask {
+        prefix: Some("2001:db8::/32".parse().unwrap()),
+        rule: Some("reverse-dns".into()),
+        message_octets: 7,
+        ..Ask::default()
+    };
     let query = ask.query();
     let words: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(words, ["prefix=2001:db8::/32", "rule=reverse-dns", "octets=7"]);

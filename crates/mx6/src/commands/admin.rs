@@ -30,7 +30,8 @@ impl Admin {
         let origin = layers.origin("admin");
         match (layers.options().admin.first(), &self.config) {
             (Some(text), _) => {
-                let unusable = |why| failure(EX_CONFIG)(anyhow::anyhow!("{origin}: `{text}` is no admin endpoint: {why}"));
+                let unusable =
+                    |why| failure(EX_CONFIG)(anyhow::anyhow!("{origin}: `{text}` is no admin endpoint: {why}"));
                 text.parse().map_err(unusable)
             }
             // What is wrong elsewhere in the file is the gate's business, unless the file cannot be read at all.

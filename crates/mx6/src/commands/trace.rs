@@ -65,11 +65,13 @@ impl Trace {
         let is_ended = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             // A second one ends the process at once.
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_ended)).map_err(failure(EX_OSERR))?;
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_ended))
+                .map_err(failure(EX_OSERR))?;
             signal_hook::flag::register(signal, Arc::clone(&is_ended)).map_err(failure(EX_OSERR))?;
         }
         let lines = Lines::open(&address, "/trace", &self.ask().query()).map_err(failure(EX_UNAVAILABLE))?;
-        let uncreated = |path: &PathBuf, error| failure(EX_CANTCREAT)(anyhow::anyhow!("cannot create {}: {error}", path.display()));
+        let uncreated =
+            |path: &PathBuf, error| failure(EX_CANTCREAT)(anyhow::anyhow!("cannot create {}: {error}", path.display()));
         let saved = self.save.as_ref().map(|path| Saved::create(path).map_err(|error| uncreated(path, error)));
         let saved = saved.transpose()?;
         if io::stderr().is_terminal() {
