@@ -17,9 +17,12 @@ use crate::harness::{skip, until};
 fn observed() -> (Gate, String) {
     let mut gate = Setup::new().args(&["--admin", "127.0.0.1:0"]).start();
     let address = admin(&mut gate, 1).remove(0);
-    for (client, recipient) in
-        [(PASS, "bob@open.example"), (PASS, "bob@v4only.example"), (NO_PTR, "bob@open.example"), (FORWARDER, "bob@open.example")]
-    {
+    for (client, recipient) in [
+        (PASS, "bob@open.example"),
+        (PASS, "bob@v4only.example"),
+        (NO_PTR, "bob@open.example"),
+        (FORWARDER, "bob@open.example"),
+    ] {
         send(&gate, client, recipient);
     }
     gate.decisions(4);
@@ -28,7 +31,11 @@ fn observed() -> (Gate, String) {
 
 fn send(gate: &Gate, client: &str, recipient: &str) {
     let reverse_path = if client == PASS { "alice@pass.example" } else { "alice@bare.example" };
-    Client::greeted(gate, client, "mail.pass.example").transaction(reverse_path, recipient, &plain(reverse_path, "top"));
+    Client::greeted(gate, client, "mail.pass.example").transaction(
+        reverse_path,
+        recipient,
+        &plain(reverse_path, "top"),
+    );
 }
 
 fn status(address: &str) -> Value {
@@ -39,7 +46,8 @@ fn status(address: &str) -> Value {
 fn counted(status: &Value) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for decision in status["decisions"].as_array().unwrap() {
-        *counts.entry(decision["verdict"].as_str().unwrap().to_owned()).or_default() += decision["count"].as_u64().unwrap();
+        *counts.entry(decision["verdict"].as_str().unwrap().to_owned()).or_default() +=
+            decision["count"].as_u64().unwrap();
     }
     counts
 }
@@ -66,7 +74,10 @@ fn the_screen_says_what_the_status_says() {
     terminal.run(&binary(), &["top", "--admin", &address, "--interval", "200ms"]);
     let screen = terminal.until("figures", |screen| agrees(screen, &status(&address)).then(|| screen.to_owned()));
     assert!(screen.contains("mx.example  ● READY") && screen.contains(" UTC"), "{screen}");
-    assert_eq!(counted(&status(&address)), [("accept", 1), ("defer", 2), ("reject", 1)].map(|(name, count)| (name.to_owned(), count)).into());
+    assert_eq!(
+        counted(&status(&address)),
+        [("accept", 1), ("defer", 2), ("reject", 1)].map(|(name, count)| (name.to_owned(), count)).into()
+    );
     send(&gate, PASS, "bob@open.example");
     terminal.until("one more", |screen| (words(screen, "accepted").get(2) == Some(&"2")).then_some(()));
     assert!(agrees(&terminal.screen(), &status(&address)));
@@ -86,7 +97,9 @@ fn the_screen_says_what_the_status_says() {
     let rules = terminal.until("rules", |screen| screen.contains("a second").then(|| screen.to_owned()));
     for decision in status(&address)["decisions"].as_array().unwrap() {
         let [rule, stage, verdict] = ["rule", "stage", "verdict"].map(|name| decision[name].as_str().unwrap());
-        let row = rules.lines().find(|line| [rule, stage, verdict].iter().all(|word| line.split_whitespace().any(|found| found == *word)));
+        let row = rules
+            .lines()
+            .find(|line| [rule, stage, verdict].iter().all(|word| line.split_whitespace().any(|found| found == *word)));
         let row: Vec<&str> = row.unwrap_or_else(|| panic!("{rule}: {rules}")).split_whitespace().collect();
         assert_eq!(row[4], decision["count"].to_string(), "{row:?}");
     }
@@ -103,7 +116,8 @@ fn the_terminal_is_resized_and_given_back() {
     for (columns, rows) in [(80, 24), (60, 20), (200, 60), (30, 8), (80, 24)] {
         terminal.resize(columns, rows);
         terminal.until(&format!("{columns} by {rows}"), |screen| {
-            let fits = screen.lines().count() <= usize::from(rows) && screen.lines().all(|line| line.chars().count() <= usize::from(columns));
+            let fits = screen.lines().count() <= usize::from(rows)
+                && screen.lines().all(|line| line.chars().count() <= usize::from(columns));
             let foot = screen.lines().nth(usize::from(rows) - 1).unwrap_or_default();
             (fits && foot.contains("? help") && (columns < 60 || agrees(screen, &status(&address)))).then_some(())
         });
@@ -150,7 +164,10 @@ fn figures_for_scripts() {
     for sample in &samples {
         let totals = ["accept", "defer", "reject"].map(|name| sample[name]["total"].as_u64().unwrap());
         assert_eq!(totals, ["accept", "defer", "reject"].map(|name| counts[name]), "{sample}");
-        assert!(sample["interval_ms"].as_u64().unwrap() >= 100 && sample["decisions"].as_array().unwrap().len() == 4, "{sample}");
+        assert!(
+            sample["interval_ms"].as_u64().unwrap() >= 100 && sample["decisions"].as_array().unwrap().len() == 4,
+            "{sample}"
+        );
     }
     // Standard output is no terminal: the same as --once.
     for args in [&["--once"][..], &[]] {
@@ -179,7 +196,12 @@ fn where_the_endpoint_is() {
     let unnamed = file("unnamed.toml", "hostname = \"mx.example\"\n");
     let once = ["top", "--once", "--interval", "100ms"];
     let with = |args: &[&'static str], path: &str, variable: &str| {
-        let words: Vec<&str> = once.iter().copied().chain(args.iter().copied()).chain([path].into_iter().filter(|path| !path.is_empty())).collect();
+        let words: Vec<&str> = once
+            .iter()
+            .copied()
+            .chain(args.iter().copied())
+            .chain([path].into_iter().filter(|path| !path.is_empty()))
+            .collect();
         mx6_with(&[("MX6_ADMIN", variable)], &words)
     };
     for (args, path, variable, code, said) in [

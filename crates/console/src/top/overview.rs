@@ -148,7 +148,7 @@ impl Page<'_> {
         ];
         let pressed = shards.iter().filter(|shard| shard.level != "normal").count();
         if pressed > 0 {
-            phrases.insert(0, (State::Ill, format!("{pressed} UNDER PRESSURE (4)")));
+            phrases[0] = (State::Ill, format!("{pressed} of {} UNDER PRESSURE (4)", shards.len()));
         }
         self.told("cores", phrases)
     }

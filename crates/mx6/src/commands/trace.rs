@@ -74,9 +74,7 @@ impl Trace {
             |path: &PathBuf, error| failure(EX_CANTCREAT)(anyhow::anyhow!("cannot create {}: {error}", path.display()));
         let saved = self.save.as_ref().map(|path| Saved::create(path).map_err(|error| uncreated(path, error)));
         let saved = saved.transpose()?;
-        if io::stderr().is_terminal() {
-            say!("tracing sessions that begin from now on at {address}; Ctrl-C ends");
-        }
+        say!("tracing sessions that begin from now on at {address}");
         let bounds = Bounds { sessions: self.count, until: self.duration.map(|duration| Instant::now() + duration) };
         let (mut out, mut notes) = (io::stdout(), io::stderr());
         let trace = mx6_console::trace::Trace::new(bounds, self.shown(), saved, &mut out, &mut notes);
