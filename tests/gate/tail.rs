@@ -2,25 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::gate::{Gate, Setup, binary, mx6};
+use crate::harness::gate::{Gate, Setup, binary, mx6, mx6_into};
 use crate::harness::http::admin;
 use crate::harness::message::plain;
-use crate::harness::process::Process;
 use crate::harness::smtp::Client;
 use crate::harness::tmux::Terminal;
 use crate::harness::zone::{FORWARDER, NO_PTR, PASS};
 use crate::harness::{skip, until};
-
-/// `mx6` with its standard output in a file.
-pub(crate) fn into_file(file: &Path, args: &[&str]) -> Process {
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$@\" >\"$OUT\"", "sh"]).arg(binary()).args(args).env("OUT", file);
-    Process::start(command.env_remove("MX6_ADMIN").env_remove("MX6_CONFIG"))
-}
 
 fn send(gate: &Gate, client: &str, recipient: &str) {
     let reverse_path = if client == PASS { "alice@pass.example" } else { "alice@bare.example" };
@@ -59,7 +50,7 @@ fn a_log_through_rotation() {
     let raw = mx6(&["tail", path, "--json", "--prefix", NO_PTR]).stdout;
     assert_eq!(serde_json::from_str::<Value>(&raw).unwrap()["client"], NO_PTR, "{raw}");
     let shown = log.with_file_name("shown");
-    let _tail = into_file(&shown, &["tail", "--follow", "-n", "1", "--json", "--refused", path]);
+    let _tail = mx6_into(&shown, &["tail", "--follow", "-n", "1", "--json", "--refused", path]);
     lines(&shown, 1);
     // As logrotate does it: moved away, and the gate opens a new one under the path.
     fs::rename(&log, log.with_file_name("decisions.jsonl.1")).unwrap();
@@ -118,7 +109,7 @@ fn a_running_gate() {
     }
     gate.decisions(3);
     let file = log_of(&gate).with_file_name("shown");
-    let mut tail = into_file(&file, &["tail", "--admin", &address, "--json", "--verdict", "defer", "-n", "1"]);
+    let mut tail = mx6_into(&file, &["tail", "--admin", &address, "--json", "--verdict", "defer", "-n", "1"]);
     assert!(lines(&file, 1)[0].contains(FORWARDER));
     for client in [NO_PTR, PASS, FORWARDER, NO_PTR] {
         send(&gate, client, "bob@open.example");

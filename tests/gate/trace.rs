@@ -7,7 +7,7 @@ use mx6_telemetry::{Event, What, read_transcript};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::gate::{Gate, Setup, binary};
+use crate::harness::gate::{Gate, Setup, binary, mx6_into};
 use crate::harness::http::admin;
 use crate::harness::message::{body, plain, with_body};
 use crate::harness::process::Process;
@@ -15,7 +15,6 @@ use crate::harness::smtp::Client;
 use crate::harness::tmux::Terminal;
 use crate::harness::zone::{FORWARDER, NO_PTR, PASS};
 use crate::harness::{skip, until};
-use crate::tail::into_file;
 
 /// A gate, and where its endpoint is.
 fn observed() -> (Gate, String) {
@@ -35,7 +34,7 @@ impl Tracing {
     fn start(gate: &Gate, address: &str, args: &[&str]) -> Tracing {
         let [out, saved] = ["traced", "saved.jsonl"].map(|name| gate.maildir().with_file_name(name));
         let words = [&["trace", "--admin", address, "--save", saved.to_str().unwrap()], args].concat();
-        let mut process = into_file(&out, &words);
+        let mut process = mx6_into(&out, &words);
         process.until_stderr("a trace that has begun", |lines| {
             lines.iter().any(|line| line.contains("tracing sessions that begin")).then_some(())
         });
@@ -167,7 +166,7 @@ fn hostile_octets_do_nothing_to_a_terminal() {
     let screen =
         terminal.until("what came after", |screen| screen.contains("C: NOOP after").then(|| screen.to_owned()));
     for words in [
-        &format!("-- {PASS} connects"),
+        &format!("-- {PASS} connects, session "),
         "S: 220 mx.example ",
         "C: EHLO mail.pass.example",
         "C: NOOP \\u{1b}[2J\\u{1b}[H\\u{1b}]0;owned\\u{7} \\x9b2J \\xff \\u{202e}",

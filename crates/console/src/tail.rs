@@ -114,10 +114,9 @@ pub fn lost_row(lost: u64, why: &str, looks: Looks) -> String {
 #[must_use]
 pub fn row(record: &Record<'_>, width: usize, colour: bool) -> String {
     let clock = crate::calendar::Utc(record.unix_ms).to_string().get(11..).unwrap_or_default().to_owned();
-    let trial = record.would.is_some();
-    let rule = match &record.would_rule {
-        Some(rule) => format!("{} (trial)", &**rule),
-        None => record.rule.to_string(),
+    let (verdict, rule) = match &record.would_rule {
+        Some(rule) => ("trial", rule.to_string()),
+        None => (&*record.verdict, record.rule.to_string()),
     };
     let path = |path: &str| if path.is_empty() { "-".to_owned() } else { path.to_owned() };
     let client = record.client.to_string();
@@ -126,22 +125,22 @@ pub fn row(record: &Record<'_>, width: usize, colour: bool) -> String {
         let way = format!("<{}> → <{}>", &*record.mail_from, &*record.rcpt_to);
         vec![
             (milliseconds, 12),
-            (record.verdict.to_string(), 6),
-            (rule, 20),
+            (verdict.to_owned(), 6),
+            (rule, 21),
             (record.stage.to_string(), 11),
             (client, 25),
             (results(record).join("/"), 22),
-            (record.helo.to_string(), 20),
+            (record.helo.to_string(), 24),
             (format!("{way}  {}", &*record.reply), usize::MAX),
         ]
     } else {
-        let recipient = if width >= MEDIUM { RECIPIENT } else { usize::MAX };
-        let mut columns = vec![(clock, 8), (record.verdict.to_string(), 6), (rule, 18)];
+        let is_medium = width >= MEDIUM;
+        let mut columns = vec![(clock, 8), (verdict.to_owned(), 6), (rule, if is_medium { 21 } else { 16 })];
         if width >= NARROW {
-            columns.push((client, 20));
+            columns.push((client, 24));
         }
-        columns.push((path(&record.rcpt_to), recipient));
-        if width >= MEDIUM {
+        columns.push((path(&record.rcpt_to), if is_medium { 30 } else { usize::MAX }));
+        if is_medium {
             columns.push((record.reply.to_string(), usize::MAX));
         }
         columns
@@ -153,10 +152,9 @@ pub fn row(record: &Record<'_>, width: usize, colour: bool) -> String {
     };
     let cells: Vec<String> = columns.iter().enumerate().map(cell).collect();
     let line = plain(&cells.join(" "), width);
-    match (colour, &*record.verdict) {
-        (true, "accept") if trial => format!("\x1b[33m{line}\x1b[0m"),
+    match (colour, verdict) {
         (true, "accept") => format!("\x1b[32m{line}\x1b[0m"),
-        (true, "defer") => format!("\x1b[33m{line}\x1b[0m"),
+        (true, "defer" | "trial") => format!("\x1b[33m{line}\x1b[0m"),
         (true, "reject") => format!("\x1b[31m{line}\x1b[0m"),
         _ => line,
     }
@@ -182,8 +180,6 @@ const WIDE: usize = 170;
 const MEDIUM: usize = 110;
 /// For the client.
 const NARROW: usize = 72;
-/// Characters of a recipient that something follows.
-const RECIPIENT: usize = 30;
 /// Of one path or reply.
 const CHARACTERS_MAX: usize = 4096;
 
@@ -204,20 +200,22 @@ mod tests {
         for (width, expected) in [
             (
                 200,
-                "21:00:01.250 defer  reverse-dns          rcpt        2001:db8::1               fail/-/pass            \
-                 mx.\\u{1b}[2Jexample  <a@b.example> → <c@d.example>  450 4.7.25 no",
+                "21:00:01.250 defer  reverse-dns           rcpt        2001:db8::1               fail/-/pass            \
+                 mx.\\u{1b}[2Jexample      <a@b.example> → <c@d.example>  450 4.7.25 no",
             ),
             (
                 120,
-                "21:00:01 defer  reverse-dns        2001:db8::1          c@d.example                    450 4.7.25 no",
+                "21:00:01 defer  reverse-dns           2001:db8::1              c@d.example                    450 4.7.25 no",
             ),
-            (80, "21:00:01 defer  reverse-dns        2001:db8::1          c@d.example"),
-            (60, "21:00:01 defer  reverse-dns        c@d.example"),
-            (40, "21:00:01 defer  reverse-dns        c@d.…"),
+            (80, "21:00:01 defer  reverse-dns      2001:db8::1              c@d.example"),
+            (60, "21:00:01 defer  reverse-dns      c@d.example"),
+            (40, "21:00:01 defer  reverse-dns      c@d.ex…"),
         ] {
             assert_eq!(row(&record, width, false), expected);
         }
         assert!(row(&record, 80, true).starts_with("\x1b[33m21:"));
+        let trial = LINE.replace("\"defer\"", "\"accept\",\"would\":\"450 4\",\"would_rule\":\"spf-or-dkim\"");
+        assert_eq!(row(&self::record(&trial), 60, false), "21:00:01 trial  spf-or-dkim      c@d.example");
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Page<'_> {
             Column::rest(if self.history[0].is_empty() { "" } else { &curve }, 8, 300),
         ];
         let row = |(name, count, verdict): (&str, Count, &str), history: &Vec<f64>| {
-            let style = if count.per_s > 0.0 { colour_of(verdict).add_modifier(Modifier::BOLD) } else { Style::new() };
+            let style = colour_of(verdict);
+            let style = if count.per_s > 0.0 { style.add_modifier(Modifier::BOLD) } else { style };
             let words = [name.to_owned(), rate(count.per_s), units::count(count.total)];
             Row::new(style, words.map(text).into_iter().chain([Cell::Spark(history.clone())]))
         };

@@ -216,7 +216,7 @@ impl Screen {
         let (mode, version) = (self.looks.text(&gate.mode, 10), self.looks.text(&gate.version, 20));
         let clock = crate::calendar::Utc(gate.unix_ms).to_string().get(11..).unwrap_or_default().to_owned() + " UTC";
         let mut facts = String::new();
-        let before = name.chars().count() + words.len() + 6;
+        let before = name.chars().count() + words.len() + 4;
         for fact in [mode, format!("up {up}"), format!("mx6 {version}")] {
             if before + facts.len() + fact.len() + 2 + clock.len() <= width {
                 facts = format!("{facts}  {fact}");

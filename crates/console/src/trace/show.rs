@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
+use std::net::IpAddr;
 
 use mx6_telemetry::{Event, Said, What};
 
@@ -139,7 +140,7 @@ impl Shown {
         }
         let before = self.flushed(session);
         let text = match &event.what {
-            What::Connect { client } => self.row(session, ms, &BESIDE, &format!("{client} connects")),
+            What::Connect { client } => self.row(session, ms, &BESIDE, &connects(*client, session)),
             What::Server(said) => self.server(session, ms, said),
             What::Tls { version } => {
                 self.row(session, ms, &BESIDE, &format!("inside TLS from here on ({})", printable(version, 20)))
@@ -201,7 +202,7 @@ impl Shown {
         };
         let mut text = self.row(session, ms, looks, &printable(&in_words(&record), LINE_CHARACTERS_MAX));
         if let Some(would) = &record.would {
-            let words = format!("on trial: without it the reply would have been {}", &**would);
+            let words = format!("without the trial: {}", &**would);
             text += &self.row(session, ms, looks, &printable(&words, LINE_CHARACTERS_MAX));
         }
         text
@@ -221,7 +222,7 @@ impl Shown {
     /// A line of safe words.
     fn row(&self, session: &str, ms: u64, looks: &Looks, words: &str) -> String {
         let colour = PALETTE[session.bytes().map(usize::from).sum::<usize>() % PALETTE.len()];
-        let session = self.styled(colour, &format!("{:<10}", printable(session, SESSION_CHARACTERS_MAX)));
+        let session = self.styled(colour, &format!("{:<8}", printable(tag(session), SESSION_CHARACTERS_MAX)));
         let words = self.styled(looks.colour, &format!("{:<2} {words}", looks.who));
         format!("{session} {ms:>6} ms  {}\n", words.trim_end())
     }
@@ -244,13 +245,26 @@ fn lines(said: &[u8]) -> impl Iterator<Item = String> {
     said.split_inclusive(|octet| *octet == b'\n').map(line)
 }
 
+fn connects(client: IpAddr, session: &str) -> String {
+    format!("{client} connects, session {}", printable(session, SESSION_CHARACTERS_MAX))
+}
+
+/// What tells sessions of one gate apart: its own id comes first in theirs.
+fn tag(session: &str) -> &str {
+    session.split_once('-').map_or(session, |(_, tag)| tag)
+}
+
 /// `defer by reverse-dns at rcpt, for bob@open.example; iprev fail, spf -, dkim -`.
 fn in_words(record: &Record<'_>) -> String {
     let recipient = if record.rcpt_to.is_empty() { String::new() } else { format!(", for {}", &*record.rcpt_to) };
-    let by = if &*record.rule == "accepted" { String::new() } else { format!(" by {}", &*record.rule) };
-    let verdict = if &*record.verdict == "none" { "no verdict" } else { &record.verdict };
+    let verdict = match (&*record.verdict, &*record.rule) {
+        ("none", rule) => format!("no verdict, {rule},"),
+        (verdict, "accepted") => verdict.to_owned(),
+        (verdict, rule) if record.would.is_some() => format!("{verdict} on trial, against {rule},"),
+        (verdict, rule) => format!("{verdict} by {rule}"),
+    };
     let [iprev, spf, dkim] = tail::results(record);
-    format!("{verdict}{by} at {}{recipient}; iprev {iprev}, spf {spf}, dkim {dkim}", &*record.stage)
+    format!("{verdict} at {}{recipient}; iprev {iprev}, spf {spf}, dkim {dkim}", &*record.stage)
 }
 
 const CLIENT: Looks = Looks { who: "C:", colour: "1" };
