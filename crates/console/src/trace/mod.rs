@@ -74,7 +74,7 @@ pub enum TraceError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// It has ended, or was replaced.
-    #[error("the gate has ended the trace: it stops, or another one takes its place")]
+    #[error("the gate has ended the trace: it stops, another one takes its place, or nobody read for too long")]
     Ended,
     /// Standard output cannot be written.
     #[error("cannot write: {0}")]

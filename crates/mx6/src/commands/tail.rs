@@ -119,7 +119,7 @@ impl Tail {
                 Next::Line(line) => line,
                 Next::Nothing => continue,
                 Next::End => {
-                    let ended = "the gate has ended the stream: it stops, or another one takes its place";
+                    let ended = "the gate has ended the stream: it stops, another one takes its place, or nobody read for too long";
                     return Err(failure(EX_UNAVAILABLE)(anyhow::anyhow!("{address}: {ended}")));
                 }
             };
