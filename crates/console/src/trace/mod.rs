@@ -236,6 +236,9 @@ impl<'a> Trace<'a> {
                 format!("{dropped} forgotten here before it was known whether wanted: narrow --prefix")
             }
         };
+        if let Some(saved) = &mut self.saved {
+            saved.note(line)?;
+        }
         self.shown.note(&words, line, self.out, self.notes)
     }
 }

@@ -62,6 +62,12 @@ impl Saved {
         Ok(())
     }
 
+    /// Writes what the trace says of itself: who reads the file must know that something is missing.
+    pub(super) fn note(&mut self, line: &[u8]) -> Result<(), TraceError> {
+        let failed = |error| TraceError::Save { path: self.path.clone(), error };
+        self.file.write_all(&[line, b"\n"].concat()).map_err(failed)
+    }
+
     /// Writes what waits, as far as it came.
     pub(super) fn finish(&mut self) -> Result<(), TraceError> {
         let mut sessions: Vec<String> = self.waiting.keys().cloned().collect();

@@ -104,13 +104,16 @@ fn a_file_has_each_session_together() {
         client("b", 1, b"NOOP\r\n"),
         client("a", 1, b"HELP\r\n"),
         event("b", 2, What::End),
+        b"{\"missed\":9}".to_vec(),
         connect("c"),
         client("a", 3, b"RSET\r\n"),
     ];
     let saved = Saved::create(&path).unwrap();
     let bounds = Bounds { sessions: Some(2), until: None };
     let (_, _, tally) = traced(bounds, Shown::json(), Some(saved), &lines);
-    let events = read_transcript(&*std::fs::read(&path).unwrap()).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().nth(3), Some("{\"missed\":9}"), "the file tells its gaps");
+    let events = read_transcript(text.as_bytes()).unwrap();
     let sessions: Vec<&str> = events.iter().map(|event| event.session.as_str()).collect();
     assert_eq!(sessions, ["b", "b", "b", "a", "a", "a"]);
     assert_eq!((tally.ended, tally.under_way, tally.partly_saved), (1, 1, 0), "the third was one too many");
