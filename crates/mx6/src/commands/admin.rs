@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mx6_console::client::Address;
-use mx6_server::Options;
 use mx6_server::config::Layers;
+use mx6_server::{ConfigError, Options};
 
 use crate::failure::{EX_CONFIG, Failure, failure};
 
@@ -27,6 +27,10 @@ impl Admin {
             return Ok(address.clone());
         }
         let layers = Layers::read(Options::default(), self.config.as_deref());
+        let is_of_variable = |fault: &&ConfigError| matches!(fault, ConfigError::Environment { variable, .. } if variable == "MX6_ADMIN");
+        if let Some(fault) = layers.faults().iter().find(is_of_variable) {
+            return Err(failure(EX_CONFIG)(anyhow::anyhow!("{fault}")));
+        }
         let origin = layers.origin("admin");
         match (layers.options().admin.first(), &self.config) {
             (Some(text), _) => {
