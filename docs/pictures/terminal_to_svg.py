@@ -53,9 +53,9 @@ class Style:
                 sys.exit(f"the colour {code} is not known here")
 
 
-def runs(line):
-    """Pieces of one style: column, text, style."""
-    style, column, pieces = Style(), 0, []
+def runs(line, style):
+    """Pieces of one style: column, text, style. A style goes on into the next line."""
+    column, pieces = 0, []
     for part in re.split(r"(\x1b\[[0-9;]*m|\x0e|\x0f)", line):
         if part.startswith("\x1b["):
             style.take(part[2:-1])
@@ -101,10 +101,10 @@ def draw(row, column, text, style):
 
 def main():
     title = sys.argv[1]
-    body, columns = [], 0
+    body, columns, style = [], 0, Style()
     lines = sys.stdin.read().rstrip("\n").split("\n")
     for row, line in enumerate(lines):
-        pieces, wide = runs(line)
+        pieces, wide = runs(line, style)
         columns = max(columns, wide)
         for piece in pieces:
             body += draw(row, *piece)

@@ -38,6 +38,33 @@ pub fn octets(octets: &[u8], columns: usize) -> String {
     printable(&line, columns)
 }
 
+/// Safe text in lines of at most `columns`, broken between words; a longer word is broken where the line ends.
+#[must_use]
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut wide) = (String::new(), 0);
+    for (at, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && wide + 1 + length <= columns {
+            line.push(' ');
+            wide += 1;
+        } else if at > 0 {
+            lines.push(std::mem::take(&mut line));
+            wide = 0;
+        }
+        for character in word.chars() {
+            if wide > 0 && wide >= columns {
+                lines.push(std::mem::take(&mut line));
+                wide = 0;
+            }
+            line.push(character);
+            wide += 1;
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// Text as it may stand in an element or an attribute of a page.
 #[derive(Debug, Clone, Copy)]
 pub struct Html<'a>(pub &'a str);
@@ -83,6 +110,14 @@ mod tests {
             ("", 0, ""),
         ] {
             assert_eq!(printable(text, columns), line);
+        }
+        for (text, columns, lines) in [
+            ("one two three", 8, &["one two", "three"][..]),
+            ("one  two", 80, &["one  two"]),
+            ("2001:db8::1 x", 5, &["2001:", "db8::", "1 x"]),
+            ("", 5, &[""]),
+        ] {
+            assert_eq!(wrapped(text, columns), lines);
         }
         for (text, columns, line) in [
             (&b"MAIL FROM:<\xffx\x80>\0"[..], 40, "MAIL FROM:<\\xffx\\x80>\\u{0}"),

@@ -12,7 +12,8 @@ use ratatui::widgets::{Clear, Paragraph, Wrap};
 
 use super::figures::Figures;
 use super::tabs::{Page, Sort, Tab};
-use super::words::{Looks, State, age, wrapped};
+use super::words::{Looks, State, age};
+use crate::escape::wrapped;
 
 /// What stands on the terminal.
 #[derive(Debug)]

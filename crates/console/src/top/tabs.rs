@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::figures::Figures;
 use super::table::{self, Cell, Column, Row, text};
-use super::words::{Looks, State, percent, rate, time, wrapped};
+use super::words::{Looks, State, percent, rate, time};
+use crate::escape::wrapped;
 use crate::units;
 
 /// A tab.

@@ -149,19 +149,6 @@ pub(super) fn percent(share: f64) -> String {
     if share > 0.0 && share < 0.005 { "<1 %".to_owned() } else { format!("{:.0} %", share * 100.0) }
 }
 
-/// Words in lines of at most `columns`; a word that is longer has a line of its own, and is cut there.
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => *line += &format!(" {word}"),
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 const UNICODE_STEPS: &[char] = &[' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const ASCII_STEPS: &[char] = &[' ', '.', ':', '-', '=', '+', '*', '#', '@'];
 
@@ -196,7 +183,6 @@ mod tests {
             (rich.bar(0.01, 4), poor.bar(2.0, 4), poor.bar(0.0, 2)),
             ("█░░░".into(), "####".into(), "..".into())
         );
-        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
         assert_eq!(poor.text("b\u{fc}cher.example\x1b", 8), "b?cher.~");
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use mx6_telemetry::{Event, Said, What};
 
 use super::TraceError;
-use crate::escape::{octets, printable};
+use crate::escape::{octets, printable, wrapped};
 use crate::records::{Line, Record};
 use crate::tail;
 use crate::units::{count, duration};
@@ -26,7 +26,7 @@ pub struct Shown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Json,
-    Text { colour: bool },
+    Text { colour: bool, width: usize },
 }
 
 /// One that goes on.
@@ -52,10 +52,10 @@ impl Shown {
         Shown::new(Form::Json)
     }
 
-    /// A transcript.
+    /// A transcript in lines of at most `width` characters.
     #[must_use]
-    pub fn text(colour: bool) -> Shown {
-        Shown::new(Form::Text { colour })
+    pub fn text(colour: bool, width: usize) -> Shown {
+        Shown::new(Form::Text { colour, width })
     }
 
     fn new(form: Form) -> Shown {
@@ -112,7 +112,10 @@ impl Shown {
             Form::Json => {
                 out.write_all(&[line, b"\n"].concat()).and_then(|()| writeln!(notes, "mx6: warning: {words}"))
             }
-            Form::Text { .. } => writeln!(out, "{}", self.styled("1;33", &format!("!! {words}"))),
+            Form::Text { width, .. } => {
+                let lines = wrapped(&format!("!! {words}"), width.max(WRAPPED_COLUMNS_MIN));
+                lines.iter().try_for_each(|line| writeln!(out, "{}", self.styled("1;33", line)))
+            }
         };
         written.map_err(TraceError::Write)
     }
@@ -178,7 +181,8 @@ impl Shown {
     fn server(&mut self, session: &str, ms: u64, said: &Said) -> String {
         if let Some(state) = self.sessions.get_mut(session) {
             // RFC 5321 §4.5.4.1: what follows is the message, until the gate says something again.
-            state.in_message = said.octets.starts_with(b"354");
+            let last = said.octets.strip_suffix(b"\r\n").unwrap_or(&said.octets).rsplit(|octet| *octet == b'\n').next();
+            state.in_message = last.is_some_and(|line| line.starts_with(b"354"));
         }
         let looks = |line: &str| match line.as_bytes().first() {
             Some(b'4') => &SERVER_DEFERS,
@@ -219,17 +223,29 @@ impl Shown {
         self.row(session, since_ms, looks, &format!("{} (no line end)", octets(&partial, LINE_CHARACTERS_MAX)))
     }
 
-    /// A line of safe words.
+    /// A line of safe words, and where it is too long the rest below them.
     fn row(&self, session: &str, ms: u64, looks: &Looks, words: &str) -> String {
+        let width = if let Form::Text { width, .. } = self.form { width } else { usize::MAX };
         let colour = PALETTE[session.bytes().map(usize::from).sum::<usize>() % PALETTE.len()];
-        let session = self.styled(colour, &format!("{:<8}", printable(tag(session), SESSION_CHARACTERS_MAX)));
-        let words = self.styled(looks.colour, &format!("{:<2} {words}", looks.who));
-        format!("{session} {ms:>6} ms  {}\n", words.trim_end())
+        let tag = format!("{:<8}", printable(tag(session), SESSION_CHARACTERS_MAX));
+        let clock = format!(" {ms:>6} ms  ");
+        let indent = tag.chars().count() + clock.len() + WHO;
+        let lines = wrapped(words, width.saturating_sub(indent).max(WRAPPED_COLUMNS_MIN));
+        let mut row = self.styled(colour, &tag) + &clock;
+        for (at, line) in lines.iter().enumerate() {
+            if at > 0 {
+                row += &" ".repeat(indent - WHO);
+            }
+            let who = if at > 0 { "" } else { looks.who };
+            row += &self.styled(looks.colour, format!("{who:<WHO$}{line}").trim_end());
+            row.push('\n');
+        }
+        row
     }
 
     fn styled(&self, colour: &str, words: &str) -> String {
         match self.form {
-            Form::Text { colour: true } if !colour.is_empty() => format!("\x1b[{colour}m{words}\x1b[0m"),
+            Form::Text { colour: true, .. } if !colour.is_empty() => format!("\x1b[{colour}m{words}\x1b[0m"),
             _ => words.to_owned(),
         }
     }
@@ -276,6 +292,10 @@ const BESIDE: Looks = Looks { who: "--", colour: "2" };
 const ACCEPTS: Looks = Looks { who: "=>", colour: "1;32" };
 const DEFERS: Looks = Looks { who: "=>", colour: "1;33" };
 const REJECTS: Looks = Looks { who: "=>", colour: "1;31" };
+/// Columns of who says it.
+const WHO: usize = 3;
+/// A terminal that is narrower breaks lines itself.
+const WRAPPED_COLUMNS_MIN: usize = 20;
 /// For sessions: neighbours differ, and none looks like a verdict.
 const PALETTE: [&str; 5] = ["36", "35", "34", "96", "95"];
 /// Of one line; a longer one is cut, or comes in pieces if its end does not come.

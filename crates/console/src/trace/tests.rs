@@ -60,7 +60,7 @@ fn a_transcript_reads_like_one() {
         client("3-0-0", 1, b"of a session that began before\r\n"),
         b"{\"dropped_sessions\":1}".to_vec(),
     ];
-    let (text, notes, tally) = traced(Bounds::default(), Shown::text(false), None, &lines);
+    let (text, notes, tally) = traced(Bounds::default(), Shown::text(false, 200), None, &lines);
     let expected = [
         "0-1           0 ms  -- 2001:db8::1 connects, session 2a-0-1",
         "0-1           0 ms  S: 220 mx.example ESMTP",
@@ -83,11 +83,16 @@ fn a_transcript_reads_like_one() {
     ];
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     assert_eq!((notes.as_str(), tally), ("", Tally { ended: 1, under_way: 1, missed: 3, dropped: 1, partly_saved: 0 }));
-    let (coloured, ..) = traced(Bounds::default(), Shown::text(true), None, &lines);
+    let (coloured, ..) = traced(Bounds::default(), Shown::text(true, 200), None, &lines);
     assert!(
-        coloured.contains("\x1b[33mS: 450 4.7.25 no\x1b[0m") && coloured.contains("\x1b[1;33m=> defer"),
+        coloured.contains("\x1b[33mS: 450 4.7.25 no\x1b[0m")
+            && coloured.contains("\x1b[1;33m=> defer")
+            && coloured.contains("\x1b[2mC: Subject"),
         "{coloured}"
     );
+    let (narrow, ..) = traced(Bounds::default(), Shown::text(false, 60), None, &lines);
+    let wrapped = "0-1          14 ms  => defer by reverse-dns at rcpt, for\n                       bob@open.example\\u{1b}[2J; iprev\n";
+    assert!(narrow.contains(wrapped) && narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
     let (json, notes, _) = traced(Bounds::default(), Shown::json(), None, &lines);
     assert_eq!(json.lines().count(), lines.len() - 1, "{json}");
     assert!(notes.contains("3 events missed here") && notes.contains("1 session forgotten"), "{notes}");

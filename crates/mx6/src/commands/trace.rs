@@ -104,7 +104,11 @@ impl Trace {
 
     fn shown(&self) -> Shown {
         let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if self.json { Shown::json() } else { Shown::text(io::stdout().is_terminal() && !is_plain) }
+        if self.json {
+            return Shown::json();
+        }
+        let width = terminal_size::terminal_size_of(io::stdout()).map_or(usize::MAX, |(width, _)| width.0.into());
+        Shown::text(io::stdout().is_terminal() && !is_plain, width)
     }
 }
 
