@@ -29,8 +29,8 @@ impl Looks {
         let shown = &values[values.len().saturating_sub(width)..];
         let highest = shown.iter().copied().fold(0.0, f64::max);
         let step = |value: &f64| {
-            // What is not nothing does not look like nothing.
-            let eighths = if highest > 0.0 { (value / highest * 8.0).ceil() } else { 0.0 };
+            // What is not nothing does not look like nothing; seven eighths are the highest, so that curves do not touch each other.
+            let eighths = if highest > 0.0 { (value / highest * 7.0).ceil() } else { 0.0 };
             self.step(eighths as usize)
         };
         let bars: String = shown.iter().map(step).collect();
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn bars() {
         let (rich, poor) = (Looks { unicode: true, colour: true }, Looks { unicode: false, colour: false });
-        assert_eq!(rich.spark(&[0.0, 0.1, 4.0, 8.0], 6), "   ▁▄█");
-        assert_eq!(poor.spark(&[9.0, 0.0, 8.0], 2), " @");
+        assert_eq!(rich.spark(&[0.0, 0.1, 4.0, 8.0], 6), "   ▁▄▇");
+        assert_eq!(poor.spark(&[9.0, 0.0, 8.0], 2), " #");
         assert_eq!(
             (rich.bar(0.01, 4), poor.bar(2.0, 4), poor.bar(0.0, 2)),
             ("█░░░".into(), "####".into(), "..".into())

@@ -94,13 +94,15 @@ impl Tail {
             last.push(rest);
         }
         print(&last.lines.into_iter().collect::<Vec<_>>().concat())?;
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             match follow.next_line().map_err(unread)? {
                 Some(line) => print(&tail::shown(&line, &filter, self.looks()).unwrap_or_default())?,
                 None => std::thread::sleep(LOOK_EVERY),
             }
         }
-        Ok(())
     }
 
     fn gate(&self) -> Result<(), Failure> {
