@@ -110,7 +110,7 @@ fn a_running_gate() {
     }
     until("what the gate has seen", || get(&address, "/status").body.contains("\"records\":3").then_some(()));
     let file = log_of(&gate).with_file_name("shown");
-    let mut tail = mx6_into(&file, &["tail", "--admin", &address, "--json", "--verdict", "defer", "-n", "1"]);
+    let mut tail = mx6_into(&file, &["tail", "--admin", &address, "--json", "--refused", "-n", "1"]);
     assert!(lines(&file, 1)[0].contains(FORWARDER));
     for client in [NO_PTR, PASS, FORWARDER, NO_PTR] {
         send(&gate, client, "bob@open.example");
