@@ -198,7 +198,7 @@ fn print(lines: &[u8]) -> Result<(), Failure> {
 
 const EXAMPLES: &str = "Examples:
   mx6 tail -f --refused /var/log/mx6/decisions.log
-  mx6 tail --rule reverse-dns --prefix 2001:db8::/32        of the gate of this machine, as they fall
+  mx6 tail --rule reverse-dns --prefix 2001:db8::/32     of a running gate
   mx6 tail -n 1000 --json --domain open.example decisions.log | jq .reply";
 
 /// How often a file that does not grow is looked at.

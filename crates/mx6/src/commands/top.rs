@@ -20,7 +20,7 @@ pub(crate) struct Top {
     /// How often the gate is asked: 200ms, 1s, 1m.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
-    /// Print one JSON object a line for each interval; a gate that goes away ends it.
+    /// Print one JSON object a line for each interval, the same figures as on the screen; a gate that goes away ends it.
     #[arg(long, conflicts_with = "once")]
     json: bool,
     /// End after so many of them.
@@ -63,9 +63,9 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 const EXAMPLES: &str = "Examples:
-  mx6 top                                       the gate of this machine; ? shows the keys
+  mx6 top                                       ? shows the keys
   mx6 top --admin unix:/run/mx6/admin.sock
-  mx6 top --once                                one picture as text, for mail or a bug report
+  mx6 top --once                                as text, for a bug report
   mx6 top --json --count 1 | jq .accept.per_s   one figure for a script";
 
 /// Fits into mail.

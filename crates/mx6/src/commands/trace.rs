@@ -32,13 +32,13 @@ pub(crate) struct Trace {
     /// Only sessions in which a decision fell about this HELO name.
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
-    /// … about a recipient of this domain, as A-labels.
+    /// Only sessions in which a decision fell about a recipient of this domain, as A-labels.
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
-    /// … at this stage.
+    /// Only sessions in which a decision fell at this stage.
     #[arg(long, value_name = "STAGE", value_parser = ["connect", "mail", "rcpt", "end-of-data"])]
     stage: Option<String>,
-    /// … by this rule.
+    /// Only sessions in which this rule decided.
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
     /// How many octets of each message are told.
@@ -118,10 +118,10 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 const EXAMPLES: &str = "Examples:
-  mx6 trace --prefix 2001:db8:1::/48                    what a neighbourhood says, and what it hears
-  mx6 trace --domain open.example --rule spf-or-dkim    sessions in which that rule decided
+  mx6 trace --prefix 2001:db8:1::/48          a neighbourhood, word for word
+  mx6 trace --rule spf-or-dkim --domain open.example --for 10m
   mx6 trace --helo mail.example.net --count 1 --octets 1000000 --save one.jsonl
-  mx6 explain --transcript one.jsonl                    why, word for word";
+  mx6 explain --transcript one.jsonl          why it was answered like that";
 
 /// Whoever traces for longer has forgotten it.
 const SPAN_MS_MAX: u64 = 30 * 86_400_000;
