@@ -18,6 +18,7 @@ packages=(
     systemd                                          # systemd-socket-activate, systemd-analyze
     prometheus python3-prometheus-client             # strict readers of the metrics
     chromium fonts-dejavu-core                       # a browser for the status page
+    tmux                                             # a terminal for what operators watch
     shellcheck                                       # scripts that do what they say
 )
 

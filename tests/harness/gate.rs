@@ -234,6 +234,14 @@ pub fn mx6_with(variables: &[(&str, &str)], args: &[&str]) -> super::process::En
     run(command.envs(variables.iter().copied()))
 }
 
+/// `mx6` with those arguments as a process, its standard output in a file.
+pub fn mx6_into(file: &Path, args: &[&str]) -> Process {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" >\"$OUT\"", "sh"]).arg(binary()).args(args).env("OUT", file);
+    clean_environment(&mut command);
+    Process::start(&mut command)
+}
+
 /// `mx6 check-config` with what every gate needs and those further arguments, run to its end. It asks
 /// nobody.
 pub fn check_config(more: &[&str]) -> super::process::Ended {

@@ -21,6 +21,7 @@ pub mod signing;
 pub mod smtp;
 pub mod strace;
 pub mod tls;
+pub mod tmux;
 pub mod unbound;
 pub mod zone;
 

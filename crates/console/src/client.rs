@@ -99,30 +99,32 @@ pub fn status(address: &Address) -> Result<Status, ClientError> {
     serde_json::from_slice(&body).map_err(stranger)
 }
 
-/// The decisions of a gate as they fall.
-pub struct Decisions {
+/// What a gate streams, a line at a time.
+pub(crate) struct Stream {
     address: Address,
-    stream: BufReader<Box<dyn Read + Send>>,
+    octets: BufReader<Box<dyn Read + Send>>,
 }
 
-impl Decisions {
-    /// Begins to listen; `query` is as `/decisions` takes it, without the question mark.
+impl Stream {
+    /// Begins to listen to `path`; `query` is what it takes, in plain words.
     ///
     /// # Errors
-    /// Nobody answers, or no gate; it has too many listeners.
-    pub fn listen(address: &Address, query: &str) -> Result<Decisions, ClientError> {
-        let path = if query.is_empty() { "/decisions".to_owned() } else { format!("/decisions?{query}") };
-        Ok(Decisions { address: address.clone(), stream: get(address, &path, SILENCE_MAX)? })
+    /// Nobody answers, or no gate; it has too many listeners, or does not take the query.
+    pub(crate) fn open(address: &Address, path: &str, query: &[(&str, String)]) -> Result<Stream, ClientError> {
+        let words = query.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
+        let words = words.collect::<Vec<_>>().join("&");
+        let path = if words.is_empty() { path.to_owned() } else { format!("{path}?{words}") };
+        Ok(Stream { address: address.clone(), octets: get(address, &path, SILENCE_MAX)? })
     }
 
     /// The next line without its end, once there is one; none when the gate has ended.
     ///
     /// # Errors
     /// The connection broke or was silent for too long: a gate says something at least every quarter of a minute.
-    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+    pub(crate) fn next_line(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         loop {
             let mut line = Vec::new();
-            let limited = &mut (&mut self.stream).take(LINE_OCTETS_MAX);
+            let limited = &mut (&mut self.octets).take(LINE_OCTETS_MAX);
             if limited.read_until(b'\n', &mut line).map_err(broken(&self.address))? == 0 {
                 return Ok(None);
             }
@@ -132,6 +134,15 @@ impl Decisions {
             }
         }
     }
+}
+
+/// As it may stand in a query (RFC 3986 §2.1): everything but what is unreserved is percent-encoded.
+fn encoded(value: &str) -> String {
+    let octet = |octet: u8| match octet {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(octet).to_string(),
+        octet => format!("%{octet:02X}"),
+    };
+    value.bytes().map(octet).collect()
 }
 
 /// Asks, and reads the answer up to its body.
@@ -193,7 +204,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const HEAD_OCTETS_MAX: usize = 16 * 1024;
 /// 256 shards with all tables full take less than a tenth of that.
 const STATUS_OCTETS_MAX: u64 = 16 * 1024 * 1024;
-const LINE_OCTETS_MAX: u64 = crate::records::LINE_OCTETS_MAX as u64;
+/// The longest: what a client sent at once in a trace, each octet escaped.
+const LINE_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -234,6 +246,12 @@ mod tests {
             let error = answered(answer).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn queries() {
+        assert_eq!(encoded("2001:db8::/32"), "2001%3Adb8%3A%3A%2F32");
+        assert_eq!(encoded("a.b-c_d~e &=\r\n\u{fc}"), "a.b-c_d~e%20%26%3D%0D%0A%C3%BC");
     }
 
     #[test]

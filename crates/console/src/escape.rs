@@ -21,6 +21,50 @@ pub fn printable(text: &str, columns: usize) -> String {
     line.into_iter().collect()
 }
 
+/// Octets on one line of a terminal: what is no UTF-8 as `\\xff`, the rest as [`printable`].
+#[must_use]
+pub fn octets(octets: &[u8], columns: usize) -> String {
+    let mut line = String::new();
+    for chunk in octets.utf8_chunks() {
+        line += &printable(chunk.valid(), columns);
+        for octet in chunk.invalid() {
+            line += &format!("\\x{octet:02x}");
+        }
+        if line.len() > columns {
+            break;
+        }
+    }
+    // Escapes are ASCII: escaping what is escaped changes nothing.
+    printable(&line, columns)
+}
+
+/// Safe text in lines of at most `columns`, broken between words; a longer word is broken where the line ends.
+#[must_use]
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut wide) = (String::new(), 0);
+    for (at, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && wide + 1 + length <= columns {
+            line.push(' ');
+            wide += 1;
+        } else if at > 0 {
+            lines.push(std::mem::take(&mut line));
+            wide = 0;
+        }
+        for character in word.chars() {
+            if wide > 0 && wide >= columns {
+                lines.push(std::mem::take(&mut line));
+                wide = 0;
+            }
+            line.push(character);
+            wide += 1;
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// Text as it may stand in an element or an attribute of a page.
 #[derive(Debug, Clone, Copy)]
 pub struct Html<'a>(pub &'a str);
@@ -66,6 +110,21 @@ mod tests {
             ("", 0, ""),
         ] {
             assert_eq!(printable(text, columns), line);
+        }
+        for (text, columns, lines) in [
+            ("one two three", 8, &["one two", "three"][..]),
+            ("one  two", 80, &["one  two"]),
+            ("2001:db8::1 x", 5, &["2001:", "db8::", "1 x"]),
+            ("", 5, &[""]),
+        ] {
+            assert_eq!(wrapped(text, columns), lines);
+        }
+        for (text, columns, line) in [
+            (&b"MAIL FROM:<\xffx\x80>\0"[..], 40, "MAIL FROM:<\\xffx\\x80>\\u{0}"),
+            (b"\xc3\xbc\xc3", 40, "\u{fc}\\xc3"),
+            (b"\xff\xff\xff", 6, "\\xff\\\u{2026}"),
+        ] {
+            assert_eq!(octets(text, columns), line);
         }
         assert_eq!(Html("<a href=\"x\">'&\u{7}").to_string(), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;\\u{7}");
     }

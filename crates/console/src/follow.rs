@@ -49,6 +49,12 @@ impl Follow {
         }
     }
 
+    /// What stands behind the last line end: a line whose end is not written yet, or never will be. It is not returned again.
+    #[must_use]
+    pub fn rest(&mut self) -> Option<Vec<u8>> {
+        Some(std::mem::take(&mut self.partial)).filter(|partial| !partial.is_empty())
+    }
+
     /// Whether there is another file to read, or this one from its start. A path under which nothing stands yet is waited for.
     fn rotate(&mut self) -> io::Result<bool> {
         let ours = self.file.get_ref().metadata()?;
@@ -103,7 +109,8 @@ mod tests {
         old.write_all(b"three\n").unwrap();
         fs::write(&path, "four\n").unwrap();
         assert_eq!(rest(&mut follow), ["three", "four"]);
-        fs::write(&path, "5\n").unwrap();
+        fs::write(&path, "5\nx").unwrap();
         assert_eq!(rest(&mut follow), ["5"]);
+        assert_eq!((follow.rest().as_deref(), follow.rest()), (Some(&b"x"[..]), None));
     }
 }

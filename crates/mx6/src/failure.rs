@@ -37,15 +37,16 @@ pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
     (66, "A log that tail or report is given cannot be read."),
     (
         69,
-        "An address cannot be bound; of check-config: a resolver or a next hop does not answer, the configuration itself is right.",
+        "An address cannot be bound; of check-config: a resolver or a next hop does not answer, the configuration itself is right; of top, trace and tail: \
+         no admin endpoint answers, or the gate ended while it was asked.",
     ),
     (70, "A shard died."),
     (71, "io_uring, a thread or the sandbox is refused; of check-config: the machine lacks something."),
     (
         73,
-        "Log, Maildir, the handover socket, a page of the manual or a report cannot be created, or a folder is missing.",
+        "Log, Maildir, the handover socket, a page of the manual, a report or the file of trace --save cannot be created, or a folder is missing.",
     ),
-    (74, "Standard output cannot be written."),
+    (74, "Standard output or the file of trace --save cannot be written; of top: the terminal cannot be used."),
     (75, "The running gate did not hand over; it goes on."),
     (
         77,

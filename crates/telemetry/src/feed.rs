@@ -26,6 +26,8 @@ struct Inner<T> {
     queues: Mutex<Vec<Arc<Queue<T>>>>,
     /// For everybody, over the whole life.
     dropped: AtomicU64,
+    /// What no listener heard, because others were telling for too long.
+    untold: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct Waiting<T> {
 pub struct Listener<T> {
     queue: Arc<Queue<T>>,
     feed: Feed<T>,
+    /// How much of `untold` it has been told of, or was before its time.
+    untold: u64,
 }
 
 /// What a listener hears.
@@ -63,8 +67,8 @@ impl<T: Clone> Feed<T> {
     /// A feed that nobody listens to.
     #[must_use]
     pub fn new() -> Feed<T> {
-        let (listening, queues, dropped) = (AtomicUsize::new(0), Mutex::default(), AtomicU64::new(0));
-        Feed(Arc::new(Inner { listening, queues, dropped }))
+        let (dropped, untold) = (AtomicU64::new(0), AtomicU64::new(0));
+        Feed(Arc::new(Inner { listening: AtomicUsize::new(0), queues: Mutex::default(), dropped, untold }))
     }
 
     /// Whether somebody listens: one load, for whoever would have to prepare what it tells.
@@ -77,6 +81,7 @@ impl<T: Clone> Feed<T> {
     pub fn tell(&self, item: &T) {
         let Some(queues) = tried(&self.0.queues) else {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            self.0.untold.fetch_add(1, Ordering::Relaxed);
             return;
         };
         for queue in queues.iter() {
@@ -104,7 +109,8 @@ impl<T: Clone> Feed<T> {
         let queue = Arc::new(Queue { waiting: Mutex::new(waiting), missed: AtomicU64::new(0) });
         queues.push(Arc::clone(&queue));
         self.0.listening.store(queues.len(), Ordering::Relaxed);
-        Some(Listener { queue, feed: self.clone() })
+        let untold = self.0.untold.load(Ordering::Relaxed);
+        Some(Listener { queue, feed: self.clone(), untold })
     }
 
     /// Nothing more will be told: listeners hear what waits, and then the end.
@@ -143,7 +149,9 @@ impl<T> Listener<T> {
     pub async fn next(&mut self) -> Option<Heard<T>> {
         poll_fn(|cx| {
             let mut waiting = locked(&self.queue.waiting);
-            let missed = self.queue.missed.swap(0, Ordering::Relaxed);
+            let untold = self.feed.0.untold.load(Ordering::Relaxed);
+            let missed_by_all = untold - std::mem::replace(&mut self.untold, untold);
+            let missed = self.queue.missed.swap(0, Ordering::Relaxed) + missed_by_all;
             if missed > 0 {
                 return Poll::Ready(Some(Heard::Missed(missed)));
             }
@@ -172,13 +180,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whoever holds it does so for less than a microsecond, unless the system has taken the CPU from him: then it is not waited for.
 fn tried<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
+    for _ in 0..TRIES_MAX {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
     }
+    None
 }
+
+/// Some microseconds.
+const TRIES_MAX: usize = 200;
 
 /// Who listens is an operator at a terminal or a page: more than a few dozen is a mistake.
 const LISTENERS_MAX: usize = 32;
@@ -230,6 +245,23 @@ mod tests {
         feed.tell(&2);
         assert_eq!(hear(&mut listener), Some(Some(Heard::Missed(1))));
         assert_eq!(hear(&mut listener), Some(Some(Heard::Item(2))));
+    }
+
+    /// Shards tell at the same time: what one could not tell is missed by everybody, once, and by nobody who came later.
+    #[test]
+    fn what_nobody_heard_is_missed_by_all() {
+        let feed = Feed::new();
+        let mut early = [feed.listen(10).unwrap(), feed.listen(10).unwrap()];
+        let telling = locked(&feed.0.queues);
+        feed.tell(&1);
+        drop(telling);
+        let mut late = feed.listen(10).unwrap();
+        feed.tell(&2);
+        for listener in &mut early {
+            assert_eq!(hear(listener), Some(Some(Heard::Missed(1))));
+            assert_eq!(hear(listener), Some(Some(Heard::Item(2))));
+        }
+        assert_eq!((hear(&mut late), feed.dropped()), (Some(Some(Heard::Item(2))), 1));
     }
 
     #[test]

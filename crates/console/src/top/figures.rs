@@ -112,6 +112,12 @@ pub struct Shard {
     pub stall_max_ms: u64,
     /// Since its heart last beat, in milliseconds.
     pub heartbeat_age_ms: u64,
+    /// Octets of message memory in use.
+    pub message_memory_octets: u64,
+    /// Lookups under way.
+    pub lookups_in_flight: u64,
+    /// Clients that wait for a word of the next hop.
+    pub next_hop_waits: u64,
 }
 
 /// Lookups.
@@ -253,6 +259,9 @@ impl Span<'_> {
                 new_stalls: now.stalls.saturating_sub(earlier.stalls),
                 stall_max_ms: now.stall_max_ms,
                 heartbeat_age_ms: now.heartbeat_age_ms,
+                message_memory_octets: now.message_memory_octets,
+                lookups_in_flight: now.lookups_in_flight,
+                next_hop_waits: now.next_hop_waits,
             }
         });
         figures.collect()

@@ -2,8 +2,11 @@
 //!
 //! One thread asks the gate, one draws. A gate that goes away is asked again and again; the terminal is given back however it ends.
 
+mod chart;
 mod figures;
+mod overview;
 mod screen;
+mod table;
 mod tabs;
 #[cfg(test)]
 mod tests;

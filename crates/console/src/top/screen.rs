@@ -12,7 +12,8 @@ use ratatui::widgets::{Clear, Paragraph, Wrap};
 
 use super::figures::Figures;
 use super::tabs::{Page, Sort, Tab};
-use super::words::{Looks, age};
+use super::words::{Looks, State, age};
+use crate::escape::wrapped;
 
 /// What stands on the terminal.
 #[derive(Debug)]
@@ -155,19 +156,26 @@ impl Screen {
 
     /// Puts everything on the terminal.
     pub fn draw(&mut self, frame: &mut Frame<'_>) {
-        let width = usize::from(frame.area().width);
-        let alarms = self.alarms();
-        let rows =
-            [Constraint::Length(2), Constraint::Length(alarms.len() as u16), Constraint::Min(1), Constraint::Length(1)];
-        let [head, alarm, body, foot] = Layout::vertical(rows).areas(frame.area());
-        frame.render_widget(Paragraph::new(self.plain(vec![self.heading(), self.tabs(width)])), head);
+        let (width, height) = (usize::from(frame.area().width), usize::from(frame.area().height));
+        let alarms = self.alarms(width);
+        let rows = [
+            Constraint::Length(2),
+            Constraint::Length(alarms.len() as u16),
+            Constraint::Length(u16::from(height >= HEIGHT_WITH_AIR)),
+            Constraint::Min(1),
+            Constraint::Length(1),
+        ];
+        let [head, alarm, _, body, foot] = Layout::vertical(rows).areas(frame.area());
+        frame.render_widget(Paragraph::new(self.plain(vec![self.heading(width), self.tabs(width)])), head);
         // Reversed even without colours: it cannot be missed.
         frame.render_widget(Paragraph::new(self.plain(alarms)), alarm);
-        let lines = self.page(width, self.tab);
+        let lines = self.page(width, usize::from(body.height), self.tab);
         let last = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(body.height);
+        // What the overview ends with has a tab of its own.
+        let last = if self.tab == Tab::Overview { 0 } else { last };
         self.scroll = self.scroll.min(last);
         frame.render_widget(Paragraph::new(self.plain(lines)).scroll((self.scroll, 0)), body);
-        frame.render_widget(Paragraph::new(self.plain(vec![self.footer(last)])), foot);
+        frame.render_widget(Paragraph::new(self.plain(vec![self.footer(last, width)])), foot);
         if self.helps {
             frame.render_widget(Clear, body);
             frame.render_widget(Paragraph::new(HELP).wrap(Wrap { trim: false }), body);
@@ -177,59 +185,69 @@ impl Screen {
     /// All of it as text without a terminal, tab after tab.
     #[must_use]
     pub fn text(&self, width: usize) -> String {
-        let mut lines = vec![self.heading()];
-        lines.extend(self.alarms());
+        let mut lines = vec![self.heading(width)];
+        lines.extend(self.alarms(width));
         for tab in Tab::ALL {
             lines.extend([Line::default(), Line::from(format!("== {} ==", tab.name()))]);
             // The overview ends with what the last tab has in full.
             let most = if tab == Tab::Overview { OVERVIEW_LINES } else { usize::MAX };
-            lines.extend(self.page(width, tab).into_iter().take(most));
+            lines.extend(self.page(width, OVERVIEW_LINES, tab).into_iter().take(most));
         }
         let text: Vec<String> = lines.iter().map(|line| line.to_string().trim_end().to_owned()).collect();
         text.join("\n") + "\n"
     }
 
-    fn page(&self, width: usize, tab: Tab) -> Vec<Line<'static>> {
+    fn page(&self, width: usize, height: usize, tab: Tab) -> Vec<Line<'static>> {
         let Some((status, figures)) = &self.shown else { return vec![Line::from("Nothing was heard yet.")] };
         let (looks, sort) = (self.looks, self.sort);
-        Page { status, figures, history: &self.history, filter: &self.filter, sort, looks, width }.lines(tab)
+        Page { status, figures, history: &self.history, filter: &self.filter, sort, looks, width, height }.lines(tab)
     }
 
-    fn heading(&self) -> Line<'static> {
+    fn heading(&self, width: usize) -> Line<'static> {
         let Some((status, _)) = &self.shown else { return Line::from("mx6 top") };
         let gate = &status.gate;
-        let (state, style) = match &gate.readiness {
-            Readiness::Ready => ("READY".to_owned(), Style::new().fg(Color::Green)),
-            Readiness::Starting => ("STARTING".to_owned(), Style::new().fg(Color::Yellow)),
-            Readiness::Draining => ("DRAINING".to_owned(), Style::new().fg(Color::Yellow)),
-            Readiness::Late { shard } => (format!("CORE {shard} HANGS"), Style::new().fg(Color::Red)),
+        let (state, words) = match &gate.readiness {
+            Readiness::Ready => (State::Well, "READY".to_owned()),
+            Readiness::Starting => (State::Look, "STARTING".to_owned()),
+            Readiness::Draining => (State::Look, "DRAINING".to_owned()),
+            Readiness::Late { shard } => (State::Ill, format!("CORE {shard} HANGS")),
         };
+        let name = self.looks.text(&gate.hostname, width / 2);
         let up = age(Duration::from_millis(gate.unix_ms.saturating_sub(gate.started_unix_ms)));
-        let clock = crate::calendar::Utc(gate.unix_ms).to_string();
+        let (mode, version) = (self.looks.text(&gate.mode, 10), self.looks.text(&gate.version, 20));
+        let clock = crate::calendar::Utc(gate.unix_ms).to_string().get(11..).unwrap_or_default().to_owned() + " UTC";
+        let mut facts = String::new();
+        let before = name.chars().count() + words.len() + 4;
+        for fact in [mode, format!("up {up}"), format!("mx6 {version}")] {
+            if before + facts.len() + fact.len() + 2 + clock.len() <= width {
+                facts = format!("{facts}  {fact}");
+            }
+        }
+        let fill = width.saturating_sub(before + facts.len() + clock.len());
         let bold = Style::new().add_modifier(Modifier::BOLD);
+        let style = Style::new().fg(state.colour()).add_modifier(Modifier::BOLD);
         Line::from(vec![
-            Span::styled(format!("{}  ", self.looks.text(&gate.hostname, 40)), bold),
-            Span::styled(state, style.add_modifier(Modifier::BOLD)),
-            Span::raw(format!(
-                "  {}, mx6 {}, up {up}  {} UTC",
-                gate.mode,
-                gate.version,
-                clock.get(11..).unwrap_or_default()
-            )),
+            Span::styled(format!("{name}  "), bold),
+            Span::styled(format!("{} {words}", self.looks.mark(state)), style),
+            Span::raw(format!("{facts}{}{clock}", " ".repeat(fill))),
         ])
     }
 
     fn tabs(&self, width: usize) -> Line<'static> {
-        let gap = if width < 90 { " " } else { "   " };
+        let (edge, gap) = match width {
+            ..TABS_WITH_EDGES => ("", " "),
+            TABS_WITH_EDGES..WIDTH_WITH_AIR => (" ", ""),
+            WIDTH_WITH_AIR.. => (" ", "  "),
+        };
         let tabs = Tab::ALL.iter().enumerate().flat_map(|(number, tab)| {
             let style = if *tab == self.tab { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-            [Span::styled(format!("{} {}", number + 1, tab.name()), style), Span::raw(gap)]
+            [Span::styled(format!("{edge}{} {}{edge}", number + 1, tab.name()), style), Span::raw(gap)]
         });
         Line::from(tabs.collect::<Vec<_>>())
     }
 
-    /// What cannot wait: no answer, and findings.
-    fn alarms(&self) -> Vec<Line<'static>> {
+    /// What cannot wait: no answer, and findings, each in as many lines as it needs.
+    fn alarms(&self, width: usize) -> Vec<Line<'static>> {
         let style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED);
         let silent = self.silent.iter().map(|(since, why)| {
             let figures = if self.shown.is_some() { "; the figures are those before" } else { "" };
@@ -238,26 +256,45 @@ impl Screen {
         let findings = self.shown.iter().flat_map(|(_, figures)| &figures.findings);
         let findings = findings.map(|finding| format!("{}: {}", finding.name, finding.text));
         let all = silent.chain(findings).take(ALARMS_MAX);
-        all.map(|text| Line::styled(format!("! {}", self.looks.text(&text, 400)), style)).collect()
+        let lines = all.flat_map(|text| {
+            let text = self.looks.text(&text, ALARM_CHARACTERS_MAX);
+            wrapped(&text, width.saturating_sub(3))
+                .into_iter()
+                .enumerate()
+                .map(|(at, line)| {
+                    let mark = if at == 0 { '!' } else { ' ' };
+                    format!(" {mark} {line}")
+                })
+                .collect::<Vec<_>>()
+        });
+        lines.take(ALARM_LINES_MAX).map(|line| Line::styled(format!("{line:<width$}"), style)).collect()
     }
 
-    fn footer(&self, below: u16) -> Line<'static> {
+    fn footer(&self, below: u16, width: usize) -> Line<'static> {
         if self.is_typing {
-            return Line::from(format!(
-                "only rows with: {}_   Enter keeps it, Esc shows all",
-                self.looks.text(&self.filter, 40)
-            ));
+            let filter = self.looks.text(&self.filter, width.saturating_sub(48));
+            return Line::from(format!("only rows with: {filter}_   Enter keeps it, Esc shows all"));
         }
-        let mut words =
-            vec!["? help".to_owned(), "q quit".into(), "/ filter".into(), format!("s sort by {}", self.sort.name())];
-        words.push(if self.is_paused { "space PAUSED" } else { "space pause" }.to_owned());
-        if !self.filter.is_empty() {
-            words.push(format!("only `{}` (Esc: all)", self.looks.text(&self.filter, 20)));
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let mut spans = Vec::new();
+        if self.is_paused {
+            spans.push(Span::styled("PAUSED  ", bold.fg(Color::Yellow)));
         }
         if self.scroll < below {
-            words.push(format!("{} more lines below", below - self.scroll));
+            spans.push(Span::styled(format!("{} more lines below  ", below - self.scroll), bold));
         }
-        Line::styled(words.join("  "), Style::new().add_modifier(Modifier::DIM))
+        if !self.filter.is_empty() {
+            let filter = self.looks.text(&self.filter, 20);
+            spans.push(Span::styled(format!("only `{filter}` (Esc: all)  "), bold));
+        }
+        let mut left = width.saturating_sub(spans.iter().map(Span::width).sum());
+        let sort = format!("s sort by {}", self.sort.name());
+        for key in ["? help", "q quit", "space hold", "/ filter", &sort] {
+            let Some(less) = left.checked_sub(key.len() + 2) else { break };
+            left = less;
+            spans.push(Span::styled(format!("{key}  "), Style::new().add_modifier(Modifier::DIM)));
+        }
+        Line::from(spans)
     }
 
     /// Without colours if none are wanted.
@@ -276,17 +313,17 @@ impl Screen {
 }
 
 const HELP: &str = "
- 1-6, Tab, left, right   another tab
- up, down, j, k,         scroll
- PgUp, PgDn, Home
- /                       show only rows with some text (rules and decisions)
- Esc                     show all rows again
- s                       sort by name, rate or total (rules, cores)
- space                   hold the screen still; the gate is still asked
- q, Ctrl-C               quit
+ 1 to 6, Tab, left, right      another tab
+ up, down, PgUp, PgDn, Home    scroll (j and k too)
+ /                             only rows with some text
+ Esc                           all rows again
+ s                             sort by name, rate or total
+ space                         hold the screen still
+ q, Ctrl-C                     quit
 
- Rates are over the last interval (--interval). A reversed line at the top is something
- to look into. `mx6 top --json` has the same figures for scripts, `--once` as text.
+ Rates are over the last interval (--interval). A reversed line on top
+ is something to look into; `(5)` behind words is the tab to look at.
+ For scripts: mx6 top --json. For mail: mx6 top --once.
 
  Any key goes back.";
 
@@ -294,5 +331,14 @@ const HELP: &str = "
 const HISTORY_MAX: usize = 300;
 const FILTER_OCTETS_MAX: usize = 100;
 const ALARMS_MAX: usize = 3;
+/// Of one: longer than any finding.
+const ALARM_CHARACTERS_MAX: usize = 400;
+/// Of all: the figures must not be pushed off the screen.
+const ALARM_LINES_MAX: usize = 5;
+/// A terminal of so many rows has one to spare, one of so many columns some.
+const HEIGHT_WITH_AIR: usize = 24;
+const WIDTH_WITH_AIR: usize = 90;
+/// From so many columns on every tab has a blank on both sides.
+const TABS_WITH_EDGES: usize = 66;
 const PAGE: u16 = 15;
-const OVERVIEW_LINES: usize = 15;
+const OVERVIEW_LINES: usize = 16;

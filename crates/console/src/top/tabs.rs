@@ -1,12 +1,14 @@
 //! What stands on each tab: lines of text, from the figures of the last interval and the status they came from.
 
-use mx6_telemetry::{Ranked, Status};
+use mx6_telemetry::Status;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use serde_json::Value;
 
-use super::figures::{Count, Figures};
-use super::words::{Looks, percent, rate, time};
+use super::figures::Figures;
+use super::table::{self, Cell, Column, Row, text};
+use super::words::{Looks, State, percent, rate, time};
+use crate::escape::wrapped;
 use crate::units;
 
 /// A tab.
@@ -39,7 +41,7 @@ impl Tab {
             Tab::Rules => "rules",
             Tab::Latency => "latency",
             Tab::Cores => "cores",
-            Tab::Network => "dns & hops",
+            Tab::Network => "dns+hops",
             Tab::Decisions => "decisions",
         }
     }
@@ -85,6 +87,8 @@ pub(super) struct Page<'a> {
     pub(super) looks: Looks,
     /// Columns.
     pub(super) width: usize,
+    /// Rows that are seen without scrolling.
+    pub(super) height: usize,
 }
 
 impl Page<'_> {
@@ -101,183 +105,108 @@ impl Page<'_> {
         }
     }
 
-    fn overview(&self) -> Vec<Line<'static>> {
-        let figures = self.figures;
-        let rows = [
-            ("accept", figures.accept, "accept"),
-            ("defer", figures.defer, "defer"),
-            ("reject", figures.reject, "reject"),
-            ("would refuse", figures.would_refuse, "defer"),
-        ];
-        let mut lines = vec![title(&format!("{:<14}{:>9}{:>16}", "recipients", "a second", "in all"))];
-        for ((name, count, colour), history) in rows.into_iter().zip(self.history) {
-            lines.push(self.verdict(name, count, colour, history));
-        }
-        lines.push(Line::default());
-        lines.extend([self.sessions(), self.stages(), self.lookups(), self.hops(), self.shards()]);
-        lines.push(Line::default());
-        lines.extend(self.most(3));
-        lines.push(Line::default());
-        lines.extend(self.decisions(DECISIONS_IN_OVERVIEW));
-        lines
-    }
-
-    fn verdict(&self, name: &str, count: Count, verdict: &str, history: &[f64]) -> Line<'static> {
-        let style = if count.per_s > 0.0 { colour_of(verdict).add_modifier(Modifier::BOLD) } else { Style::new() };
-        let spark = self.looks.spark(history, self.width.saturating_sub(42));
-        Line::from(vec![
-            Span::styled(format!("{name:<14}{:>9}", rate(count.per_s)), style),
-            Span::raw(format!("{:>16}  ", units::count(count.total))),
-            Span::styled(spark, colour_of(verdict)),
-        ])
-    }
-
-    fn sessions(&self) -> Line<'static> {
-        let figures = self.figures;
-        let lost = figures.records_lost;
-        let told = format!("{} now, {}/s new", units::count(figures.sessions), rate(figures.connections_per_s));
-        let lost = (lost > 0).then(|| alarm(format!("  {} lost", units::counted(lost, "decision record"))));
-        Line::from([vec![label("sessions"), Span::raw(told)], Vec::from_iter(lost)].concat())
-    }
-
-    fn stages(&self) -> Line<'static> {
-        let told = self
-            .figures
-            .timings
-            .iter()
-            .filter(|timing| ["iprev", "spf", "dkim", "verdict", "delivery"].contains(&&*timing.name));
-        let told: Vec<String> = told.map(|timing| format!("{} {}", timing.name, time(timing.p99_us))).collect();
-        Line::from(vec![label("99 of 100 in"), Span::raw(told.join(", "))])
-    }
-
-    fn lookups(&self) -> Line<'static> {
-        let dns = &self.figures.dns;
-        let told = format!(
-            "{}/s, {} from cache, {} stale, {} in flight, ",
-            rate(dns.lookups_per_s),
-            percent(dns.hit_share),
-            percent(dns.stale_share),
-            units::count(dns.in_flight)
-        );
-        let failures = format!("{} failures/s", rate(dns.failures_per_s));
-        let failures = if dns.failures_per_s > 0.0 { warning(failures) } else { Span::raw(failures) };
-        let breaker = (dns.breaker == "open").then(|| alarm("  BREAKER OPEN: the resolver fails".to_owned()));
-        Line::from([vec![label("dns"), Span::raw(told), failures], Vec::from_iter(breaker)].concat())
-    }
-
-    fn hops(&self) -> Line<'static> {
-        let hops = &self.figures.next_hops;
-        let ill = hops.iter().filter(|hop| hop.shards_healthy < hop.shards).count();
-        let open: u64 = hops.iter().map(|hop| hop.open).sum();
-        let told =
-            format!("{}, {} open", units::counted(hops.len() as u64, "target"), units::counted(open, "connection"));
-        let ill = (ill > 0).then(|| alarm(format!("  {ill} of them failing (5)")));
-        Line::from([vec![label("next hops"), Span::raw(told)], Vec::from_iter(ill)].concat())
-    }
-
-    fn shards(&self) -> Line<'static> {
-        let shards = &self.figures.shards;
-        let most = |share: fn(&super::figures::Shard) -> f64| shards.iter().map(share).fold(0.0, f64::max);
-        let told = format!(
-            "{}, the busiest {}, run queue {}, {}",
-            units::counted(shards.len() as u64, "core"),
-            percent(most(|shard| shard.busy_share)),
-            percent(most(|shard| shard.run_queue_share)),
-            units::counted(shards.iter().map(|shard| shard.stalls).sum(), "stall"),
-        );
-        let pressed = shards.iter().filter(|shard| shard.level != "normal").count();
-        let pressed = (pressed > 0).then(|| alarm(format!("  {pressed} under pressure (4)")));
-        Line::from([vec![label("cores"), Span::raw(told)], Vec::from_iter(pressed)].concat())
-    }
-
-    /// The prefixes with the most decisions and the domains with the most refusals, side by side.
-    fn most(&self, rows: usize) -> Vec<Line<'static>> {
-        let half = self.width / 2;
-        let observed = &self.status.observed;
-        let head = format!("{:<half$}{}", "top prefixes  ok/refused", "top refused domains");
-        let cell = |ranked: Option<&Ranked>, of: fn(&Ranked) -> String| {
-            let Some(ranked) = ranked else { return " ".repeat(half) };
-            let counts = of(ranked);
-            let name = self.looks.text(&ranked.name, half.saturating_sub(counts.len() + 3));
-            let fill = half.saturating_sub(name.chars().count() + counts.len() + 2);
-            format!("{name}{}{counts}  ", " ".repeat(fill))
-        };
-        let rows = (0..rows).map(|at| {
-            let prefix = cell(observed.prefixes.get(at), |one| format!("{}/{}", one.accepted, one.refused));
-            let domain = cell(observed.refused_domains.get(at), |one| (one.refused + one.would_refuse).to_string());
-            Line::from(format!("{prefix}{domain}"))
-        });
-        std::iter::once(title(&head)).chain(rows).collect()
-    }
-
     fn rules(&self) -> Vec<Line<'static>> {
-        let head =
-            format!("{:<12} {:<22} {:<7}{:>9}{:>16}{:>7}", "stage", "rule", "verdict", "a second", "in all", "share");
-        let mut rows: Vec<_> = self.figures.decisions.iter().collect();
+        let columns = [
+            Column::left("rule", 21, 24),
+            Column::left("stage", 11, 12).may_go(2),
+            Column::left("verdict", 7, 7),
+            Column::right("a second", 8),
+            Column::right("in all", 9),
+            Column::right("share", 5).may_go(1),
+            Column::rest("", 7, 40).may_go(3),
+        ];
+        let mut decisions: Vec<_> = self.figures.decisions.iter().collect();
         match self.sort {
-            Sort::Total => rows.sort_by_key(|row| std::cmp::Reverse(row.count.total)),
-            Sort::Rate => rows.sort_by(|a, b| b.count.per_s.total_cmp(&a.count.per_s)),
-            Sort::Name => rows.sort_by(|a, b| (&a.rule, &a.stage).cmp(&(&b.rule, &b.stage))),
+            Sort::Total => decisions.sort_by_key(|one| std::cmp::Reverse(one.count.total)),
+            Sort::Rate => decisions.sort_by(|a, b| b.count.per_s.total_cmp(&a.count.per_s)),
+            Sort::Name => decisions.sort_by(|a, b| (&a.rule, &a.stage).cmp(&(&b.rule, &b.stage))),
         }
-        let all: u64 = rows.iter().map(|row| row.count.total).sum();
-        let lines = rows.into_iter().map(|row| {
-            let share = row.count.total as f64 / all.max(1) as f64;
-            let (rule, count) = (self.looks.text(&row.rule, 22), units::count(row.count.total));
-            let text = format!(
-                "{:<12} {rule:<22} {:<7}{:>9}{count:>16}{:>7}",
-                row.stage,
-                row.verdict,
-                rate(row.count.per_s),
-                percent(share)
-            );
-            let bar = self.looks.bar(share, self.width.saturating_sub(text.len() + 1).min(40));
-            Line::styled(format!("{text} {bar}"), colour_of(&row.verdict))
+        let all: u64 = decisions.iter().map(|one| one.count.total).sum();
+        let rows = decisions.into_iter().map(|one| {
+            let share = one.count.total as f64 / all.max(1) as f64;
+            // Accepted although a rule objected: on trial.
+            let is_trial = one.verdict == "accept" && one.rule != "accepted";
+            Row::new(
+                colour_of(if is_trial { "trial" } else { &one.verdict }),
+                [
+                    self.safe(&one.rule),
+                    self.safe(&one.stage),
+                    if is_trial { text("trial") } else { self.safe(&one.verdict) },
+                    text(rate(one.count.per_s)),
+                    text(units::count(one.count.total)),
+                    text(percent(share)),
+                    Cell::Bar(share),
+                ],
+            )
         });
-        let trial = self.status.observed.would_refuse.iter().map(|row| {
-            let rule = self.looks.text(&row.rule, 22);
-            let domain = self.looks.text(&row.domain, self.width.saturating_sub(64));
-            Line::from(format!("{rule:<22} {:>10}  {:<26} {domain}", units::count(row.count), row.prefix))
-        });
-        let mut lines: Vec<_> = std::iter::once(title(&head)).chain(self.filtered(lines)).collect();
-        lines.extend([Line::default(), title("on trial: rule, how many, from where, to which domain")]);
-        lines.extend(self.filtered(trial));
+        let mut lines = self.table(&columns, self.filtered(rows));
+        if !self.status.observed.would_refuse.is_empty() {
+            lines.push(Line::default());
+            lines.extend(self.trial());
+        }
         lines
+    }
+
+    /// What would have been refused on trial.
+    fn trial(&self) -> Vec<Line<'static>> {
+        let columns = [
+            Column::left("on trial, would refuse", 16, 24),
+            Column::right("in all", 7),
+            Column::left("from", 20, 43),
+            Column::rest("for", 12, 100).may_go(1),
+        ];
+        let rows = self.status.observed.would_refuse.iter().map(|row| {
+            let words =
+                [self.safe(&row.rule), text(units::count(row.count)), self.safe(&row.prefix), self.safe(&row.domain)];
+            Row::new(colour_of("trial"), words)
+        });
+        self.table(&columns, self.filtered(rows))
     }
 
     fn latency(&self) -> Vec<Line<'static>> {
-        let head = format!(
-            "{:<10}{:>9}{:>9}{:>9}{:>9}{:>9}  from 1 us to 36 min, an octave a column",
-            "", "a second", "half", "90 %", "99 %", "all"
-        );
+        let most = self.figures.timings.iter().map(|timing| timing.octaves.len()).max().unwrap_or(0);
+        let columns = |axis| {
+            [
+                Column::left("", 8, 10),
+                Column::right("a second", 8).may_go(1),
+                Column::right("half", 7),
+                Column::right("90 %", 7),
+                Column::right("99 %", 7),
+                Column::right("all", 7),
+                Column::rest(axis, 22, most).may_go(2),
+            ]
+        };
         let rows = self.figures.timings.iter().map(|timing| {
-            let counts: Vec<f64> = timing.octaves.iter().map(|bucket| bucket.count as f64).collect();
-            let width = counts.len().min(self.width.saturating_sub(57));
-            let text = format!(
-                "{:<10}{:>9}{:>9}{:>9}{:>9}{:>9}  ",
-                timing.name,
-                rate(timing.count.per_s),
-                time(timing.p50_us),
-                time(timing.p90_us),
-                time(timing.p99_us),
-                time(timing.max_us)
-            );
-            // Where there is no room for all octaves, the first ones are left out: nothing lasts so short.
-            Line::from(vec![
-                Span::raw(text),
-                Span::styled(self.looks.spark(&counts, width), Style::new().fg(Color::Cyan)),
-            ])
+            let octaves = timing.octaves.iter().map(|bucket| bucket.count as f64).collect();
+            let times = [timing.p50_us, timing.p90_us, timing.p99_us, timing.max_us].map(|us| text(time(us)));
+            let words = [self.safe(&timing.name), text(rate(timing.count.per_s))];
+            Row::new(Style::new(), words.into_iter().chain(times).chain([Cell::Spark(octaves)]))
         });
-        let note = "Of the last interval; a row with nothing in it is since the gate began.";
-        let note = [Line::default(), Line::styled(note, Style::new().add_modifier(Modifier::DIM))];
-        std::iter::once(title(&head)).chain(rows).chain(note).collect()
+        let rows: Vec<Row> = rows.collect();
+        let axis = axis(most, table::rest(&columns(""), &rows, self.width));
+        let mut lines = self.table(&columns(&axis), rows);
+        lines.push(Line::default());
+        lines.extend(self.note("Of the last interval; a row with nothing in it is since the gate began."));
+        lines.extend(self.note("On the right: how many took how long, twice as long a column further."));
+        lines
     }
 
     fn cores(&self) -> Vec<Line<'static>> {
-        let bar_width = self.width.saturating_sub(69).clamp(6, 40);
-        let head = format!(
-            "{:>5}{:>5}  {:<bar_width$}{:>6}{:>8}{:>10}{:>8}{:>8}{:>10}  level",
-            "core", "cpu", "busy", "", "queue", "sessions", "new/s", "stalls", "longest"
-        );
+        let columns = [
+            Column::right("core", 4),
+            Column::right("cpu", 3).may_go(5),
+            Column::rest("busy", 6, 40),
+            Column::right("", 4),
+            Column::right("queue", 5),
+            Column::right("sessions", 8),
+            Column::right("new/s", 5).may_go(4),
+            Column::right("stalls", 6).may_go(1),
+            Column::right("longest", 7).may_go(3),
+            Column::right("memory", 9).may_go(8),
+            Column::right("lookups", 7).may_go(7),
+            Column::right("at next hop", 11).may_go(6),
+            Column::left("load", 8, 10),
+        ];
         let mut shards: Vec<_> = self.figures.shards.iter().collect();
         match self.sort {
             Sort::Total => shards.sort_by_key(|shard| std::cmp::Reverse(shard.sessions)),
@@ -290,118 +219,177 @@ impl Page<'_> {
                 ("normal", ..) => Style::new().fg(Color::Yellow),
                 _ => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
             };
-            let text = format!(
-                "{:>5}{:>5}  {}{:>6}{:>8}{:>10}{:>8}{:>8}{:>10}  {}",
-                shard.shard,
-                shard.cpu,
-                self.looks.bar(shard.busy_share, bar_width),
-                percent(shard.busy_share),
-                percent(shard.run_queue_share),
-                units::count(shard.sessions),
-                rate(shard.connections_per_s),
-                units::count(shard.stalls),
-                time(shard.stall_max_ms.saturating_mul(1000)),
-                self.looks.text(&shard.level, 10)
-            );
-            Line::styled(text, style)
+            Row::new(
+                style,
+                [
+                    text(shard.shard.to_string()),
+                    text(shard.cpu.to_string()),
+                    Cell::Bar(shard.busy_share),
+                    text(percent(shard.busy_share)),
+                    text(percent(shard.run_queue_share)),
+                    text(units::count(shard.sessions)),
+                    text(rate(shard.connections_per_s)),
+                    text(units::count(shard.stalls)),
+                    text(time(shard.stall_max_ms.saturating_mul(1000))),
+                    text(units::octets(shard.message_memory_octets)),
+                    text(units::count(shard.lookups_in_flight)),
+                    text(units::count(shard.next_hop_waits)),
+                    self.safe(&shard.level),
+                ],
+            )
         });
-        std::iter::once(title(&head)).chain(rows).collect()
+        let mut lines = self.table(&columns, rows.collect());
+        lines.push(Line::default());
+        lines.extend(self.note("queue: ready to run, and waiting for the CPU that something else has."));
+        lines.extend(self.note("stalls: one task kept the core for a tenth of a second or more."));
+        lines
     }
 
     fn network(&self) -> Vec<Line<'static>> {
-        let dns = &self.figures.dns;
-        let mut lines = vec![self.lookups()];
-        let more = format!(
-            "{} of them that there is nothing, {} timeouts/s, breaker {}",
-            percent(dns.negative_share),
-            rate(dns.timeouts_per_s),
-            dns.breaker
-        );
-        lines.extend([Line::from(vec![label(""), Span::raw(more)]), Line::default()]);
-        lines.push(title(&format!("{:<12}{:>12}{:>12}{:>12}  full", "cache", "entries", "takes", "may take")));
-        for cache in &self.figures.caches {
+        let mut lines = vec![self.lookups(), self.answers(), Line::default()];
+        let columns = [
+            Column::left("cache", 10, 14),
+            Column::right("entries", 10),
+            Column::right("takes", 9),
+            Column::right("of", 9),
+            Column::right("", 5),
+            Column::rest("full", 6, 40).may_go(1),
+        ];
+        let rows = self.figures.caches.iter().map(|cache| {
             let share = cache.octets as f64 / cache.octets_max.max(1) as f64;
-            let (entries, octets, most) =
-                (units::count(cache.entries), units::octets(cache.octets), units::octets(cache.octets_max));
-            lines.push(Line::from(format!(
-                "{:<12}{entries:>12}{octets:>12}{most:>12}  {} {}",
-                cache.name,
-                self.looks.bar(share, 16),
-                percent(share)
-            )));
-        }
-        lines.extend([
-            Line::default(),
-            title(&format!("{:<34}{:>10}{:>8}{:>8}{:>12}", "next hop", "healthy", "open", "idle", "backs off")),
-        ]);
-        for hop in &self.figures.next_hops {
-            let name = self.looks.text(&hop.name, 34);
-            let healthy = format!("{}/{}", hop.shards_healthy, hop.shards);
-            let text = format!(
-                "{name:<34}{healthy:>10}{:>8}{:>8}{:>12}",
-                hop.open,
-                hop.idle,
-                time(hop.back_off_ms.saturating_mul(1000))
-            );
-            lines.push(if hop.shards_healthy < hop.shards { Line::from(alarm(text)) } else { Line::from(text) });
+            let octets = [cache.octets, cache.octets_max].map(|octets| text(units::octets(octets)));
+            let words = [self.safe(&cache.name), text(units::count(cache.entries))];
+            Row::new(Style::new(), words.into_iter().chain(octets).chain([text(percent(share)), Cell::Bar(share)]))
+        });
+        lines.extend(self.table(&columns, rows.collect()));
+        lines.push(Line::default());
+        if self.figures.next_hops.is_empty() {
+            lines.extend(self.note("No next hop: accepted mail goes into a Maildir, or nowhere."));
+        } else {
+            lines.extend(self.next_hops());
         }
         lines
     }
 
-    /// The last decisions, the newest first.
-    fn decisions(&self, most: usize) -> Vec<Line<'static>> {
-        let recent = self.status.observed.recent.iter().rev();
-        let rows = recent.map(|record| {
-            Line::styled(self.looks.text(&decision(record), self.width), colour_of(word(record, "verdict")))
+    fn next_hops(&self) -> Vec<Line<'static>> {
+        let columns = [
+            Column::left("next hop", 22, 60),
+            Column::right("cores well", 7),
+            Column::right("open", 6),
+            Column::right("idle", 6).may_go(2),
+            Column::right("tried again in", 7).may_go(1),
+        ];
+        let rows = self.figures.next_hops.iter().map(|hop| {
+            let state = if hop.shards_healthy < hop.shards { style_of(State::Ill) } else { Style::new() };
+            Row::new(
+                state,
+                [
+                    self.safe(&hop.name),
+                    text(format!("{} of {}", hop.shards_healthy, hop.shards)),
+                    text(units::count(hop.open)),
+                    text(units::count(hop.idle)),
+                    text(time(hop.back_off_ms.saturating_mul(1000))),
+                ],
+            )
         });
-        std::iter::once(title("last decisions, the newest first")).chain(self.filtered(rows).take(most)).collect()
+        self.table(&columns, rows.collect())
     }
 
-    fn filtered(&self, lines: impl Iterator<Item = Line<'static>>) -> impl Iterator<Item = Line<'static>> {
+    /// The last decisions, the newest first.
+    pub(super) fn decisions(&self, most: usize) -> Vec<Line<'static>> {
+        let columns = [
+            Column::left("last", 8, 8),
+            Column::left("", 6, 6),
+            Column::left("rule", 15, 24),
+            Column::left("client", 24, 39).may_go(1),
+            Column::left("for", 19, 48),
+            Column::rest("reply", 20, 200).may_go(2),
+        ];
+        let rows = self.status.observed.recent.iter().rev().map(|record| {
+            let clock = word(record, "time").get(11..19).unwrap_or_default();
+            let recipient = Some(word(record, "rcpt_to")).filter(|to| !to.is_empty()).unwrap_or("-");
+            let (verdict, rule) = match word(record, "would_rule") {
+                "" => (word(record, "verdict"), word(record, "rule")),
+                rule => ("trial", rule),
+            };
+            let words = [clock, verdict, rule, word(record, "client"), recipient, word(record, "reply")];
+            Row::new(colour_of(verdict), words.map(|word| self.safe(word)))
+        });
+        let rows = self.filtered(rows).into_iter().take(most).collect();
+        self.table(&columns, rows)
+    }
+
+    pub(super) fn table(&self, columns: &[Column<'_>], rows: Vec<Row>) -> Vec<Line<'static>> {
+        table::lines(columns, &rows, self.width, self.looks)
+    }
+
+    /// Words that may be a peer's.
+    pub(super) fn safe(&self, words: &str) -> Cell {
+        text(self.looks.text(words, CELL_CHARACTERS_MAX))
+    }
+
+    fn note(&self, words: &str) -> Vec<Line<'static>> {
+        let dim = Style::new().add_modifier(Modifier::DIM);
+        wrapped(words, self.width).into_iter().map(|line| Line::styled(line, dim)).collect()
+    }
+
+    fn filtered(&self, rows: impl Iterator<Item = Row>) -> Vec<Row> {
         let wanted = self.filter.to_lowercase();
-        lines.filter(move |line| wanted.is_empty() || line.to_string().to_lowercase().contains(&wanted))
+        rows.filter(|row| wanted.is_empty() || row.has(&wanted)).collect()
+    }
+
+    /// Something in one line: how well it is, what it is called, and phrases, those first that must not be missing.
+    pub(super) fn told(&self, name: &str, phrases: Vec<(State, String)>) -> Line<'static> {
+        let state = phrases.iter().map(|(state, _)| *state).max().unwrap_or(State::Well);
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let mut spans =
+            vec![Span::styled(self.looks.mark(state), style_of(state)), Span::styled(format!(" {name:<LABEL$}"), bold)];
+        let mut left = self.width.saturating_sub(LABEL + 2);
+        for (at, (state, phrase)) in phrases.into_iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            let Some(less) = left.checked_sub(comma.len() + phrase.chars().count()) else { break };
+            left = less;
+            let style = if state == State::Well { Style::new() } else { style_of(state) };
+            spans.extend([Span::raw(comma), Span::styled(phrase, style)]);
+        }
+        Line::from(spans)
     }
 }
 
-/// A record in one line: when, what, why, who, for whom, and the reply.
-fn decision(record: &Value) -> String {
-    let clock = word(record, "time").get(11..19).unwrap_or_default();
-    let (verdict, rule, client) = (word(record, "verdict"), word(record, "rule"), word(record, "client"));
-    let recipient = Some(word(record, "rcpt_to")).filter(|to| !to.is_empty()).unwrap_or("-");
-    let trial = if record["would"].is_string() { " (trial)" } else { "" };
-    format!("{clock} {verdict:<6} {:<16} {client:<22} {recipient}  {}", format!("{rule}{trial}"), word(record, "reply"))
+/// The head of a curve over octaves from a microsecond on, of which the last `columns` are shown.
+fn axis(octaves: usize, columns: usize) -> String {
+    let skipped = octaves.saturating_sub(columns);
+    let mut axis = String::new();
+    for (octave, mark) in [(0, "1us"), (10, "1ms"), (20, "1s"), (26, "1min")] {
+        if let Some(at) = usize::checked_sub(octave, skipped) {
+            axis = format!("{axis:<at$}{mark}");
+        }
+    }
+    axis
 }
 
 fn word<'a>(record: &'a Value, key: &str) -> &'a str {
     record[key].as_str().unwrap_or_default()
 }
 
-fn title(text: &str) -> Line<'static> {
-    Line::styled(text.to_owned(), Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED))
-}
-
-fn label(text: &str) -> Span<'static> {
-    Span::styled(format!("{text:<14}"), Style::new().add_modifier(Modifier::BOLD))
-}
-
-fn warning(text: String) -> Span<'static> {
-    Span::styled(text, Style::new().fg(Color::Yellow))
-}
-
-fn alarm(text: String) -> Span<'static> {
-    Span::styled(text, Style::new().fg(Color::Red).add_modifier(Modifier::BOLD))
+pub(super) fn style_of(state: State) -> Style {
+    let style = Style::new().fg(state.colour());
+    if state == State::Ill { style.add_modifier(Modifier::BOLD) } else { style }
 }
 
 /// Colours of the terminal's own palette: they can be read on dark and on light.
-fn colour_of(verdict: &str) -> Style {
+pub(super) fn colour_of(verdict: &str) -> Style {
     match verdict {
         "accept" => Style::new().fg(Color::Green),
-        "defer" => Style::new().fg(Color::Yellow),
+        "defer" | "trial" => Style::new().fg(Color::Yellow),
         "reject" => Style::new().fg(Color::Red),
         _ => Style::new(),
     }
 }
 
 /// More waiting for a CPU than that and something else runs on the shard's core.
-const QUEUE_SHARE_WARNED: f64 = 0.05;
-const DECISIONS_IN_OVERVIEW: usize = 50;
+pub(super) const QUEUE_SHARE_WARNED: f64 = 0.05;
+/// Of one cell: longer than any path.
+const CELL_CHARACTERS_MAX: usize = 512;
+/// The longest name of a line, and a blank.
+const LABEL: usize = 12;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ratatui::style::Color;
+
 /// What a terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Looks {
@@ -26,11 +28,10 @@ impl Looks {
     pub fn spark(self, values: &[f64], width: usize) -> String {
         let shown = &values[values.len().saturating_sub(width)..];
         let highest = shown.iter().copied().fold(0.0, f64::max);
-        let steps = if self.unicode { UNICODE_STEPS } else { ASCII_STEPS };
         let step = |value: &f64| {
-            // What is not nothing does not look like nothing.
-            let part = if highest > 0.0 { (value / highest * (steps.len() - 1) as f64).ceil() } else { 0.0 };
-            steps[(part as usize).min(steps.len() - 1)]
+            // What is not nothing does not look like nothing; seven eighths are the highest, so that curves do not touch each other.
+            let eighths = if highest > 0.0 { (value / highest * 7.0).ceil() } else { 0.0 };
+            self.step(eighths as usize)
         };
         let bars: String = shown.iter().map(step).collect();
         format!("{bars:>width$}")
@@ -44,11 +45,63 @@ impl Looks {
         (0..width).map(|at| if at < filled { full } else { empty }).collect()
     }
 
+    /// So many eighths of a cell, filled from below.
+    #[must_use]
+    pub(super) fn step(self, eighths: usize) -> char {
+        let steps = if self.unicode { UNICODE_STEPS } else { ASCII_STEPS };
+        steps[eighths.min(steps.len() - 1)]
+    }
+
+    /// Safe text, cut at `columns`.
+    #[must_use]
+    pub(super) fn cut(self, text: &str, columns: usize) -> String {
+        if text.chars().count() <= columns {
+            return text.to_owned();
+        }
+        let ellipsis = if self.unicode { '…' } else { '~' };
+        text.chars().take(columns.saturating_sub(1)).chain([ellipsis]).take(columns).collect()
+    }
+
+    /// A mark that says how well something is, for eyes that see no colours as well.
+    #[must_use]
+    pub(super) fn mark(self, state: State) -> &'static str {
+        match (state, self.unicode) {
+            (State::Well, true) => "●",
+            (State::Look, true) => "▲",
+            (State::Ill, true) => "✖",
+            (State::Well, false) => "o",
+            (State::Look, false) => "!",
+            (State::Ill, false) => "X",
+        }
+    }
+
     /// Text of a peer, safe, at most `columns` wide.
     #[must_use]
     pub fn text(self, text: &str, columns: usize) -> String {
         let shown = crate::escape::printable(text, columns);
         if self.unicode { shown } else { shown.replace('…', "~").replace(|c: char| !c.is_ascii(), "?") }
+    }
+}
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum State {
+    /// As it should be.
+    Well,
+    /// Somebody should look at it today.
+    Look,
+    /// Somebody should look at it now.
+    Ill,
+}
+
+impl State {
+    /// Its colour, of the terminal's own palette: it can be read on dark and on light.
+    pub(super) fn colour(self) -> Color {
+        match self {
+            State::Well => Color::Green,
+            State::Look => Color::Yellow,
+            State::Ill => Color::Red,
+        }
     }
 }
 
@@ -124,8 +177,8 @@ mod tests {
     #[test]
     fn bars() {
         let (rich, poor) = (Looks { unicode: true, colour: true }, Looks { unicode: false, colour: false });
-        assert_eq!(rich.spark(&[0.0, 0.1, 4.0, 8.0], 6), "   ▁▄█");
-        assert_eq!(poor.spark(&[9.0, 0.0, 8.0], 2), " @");
+        assert_eq!(rich.spark(&[0.0, 0.1, 4.0, 8.0], 6), "   ▁▄▇");
+        assert_eq!(poor.spark(&[9.0, 0.0, 8.0], 2), " #");
         assert_eq!(
             (rich.bar(0.01, 4), poor.bar(2.0, 4), poor.bar(0.0, 2)),
             ("█░░░".into(), "####".into(), "..".into())

@@ -1,5 +1,6 @@
 //! What `mx6` can be told to do: one file a command, each with its arguments and `run`.
 
+mod admin;
 mod check_config;
 mod completions;
 mod config;
@@ -10,6 +11,7 @@ mod report;
 mod serve;
 mod tail;
 mod top;
+mod trace;
 mod tune;
 
 use std::path::PathBuf;
@@ -31,6 +33,7 @@ pub(crate) enum Command {
     Report(report::Report),
     Tail(tail::Tail),
     Top(top::Top),
+    Trace(trace::Trace),
     Man(man::Man),
     Completions(completions::Completions),
     OptionsReference(options_reference::OptionsReference),
@@ -48,6 +51,7 @@ impl Command {
             Command::Report(command) => command.run(),
             Command::Tail(command) => command.run(),
             Command::Top(command) => command.run(),
+            Command::Trace(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::Completions(command) => command.run(),
             Command::OptionsReference(command) => command.run(),

@@ -4,30 +4,29 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use mx6_console::client::Address;
 use mx6_console::top::{self, TopError};
 
+use super::admin::Admin;
 use crate::failure::{EX_IOERR, EX_UNAVAILABLE, Failure, failure};
 
 /// Watch a running gate: rates, rules, latency, cores, DNS and next hops, and the last decisions.
 ///
-/// It asks the admin endpoint (`mx6 serve --admin`). A gate that goes away is asked again until it is back.
+/// It asks the admin endpoint (`mx6 serve --admin`). On a terminal a gate that goes away is asked again until it is back.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Top {
-    /// The gate's admin endpoint: an address and a port, or unix:PATH.
-    #[arg(long, env = "MX6_ADMIN", value_name = "ADDR:PORT|unix:PATH", default_value = "127.0.0.1:9125")]
-    admin: Address,
+    #[command(flatten)]
+    admin: Admin,
     /// How often the gate is asked: 200ms, 1s, 1m.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
-    /// Print one JSON object a line for each interval; a gate that goes away ends it.
+    /// Print one JSON object a line for each interval, the same figures as on the screen; a gate that goes away ends it.
     #[arg(long, conflicts_with = "once")]
     json: bool,
     /// End after so many of them.
     #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Print the figures of one interval as text, and end.
+    /// Print the figures of one interval as text, and end; so it does where standard output is no terminal.
     #[arg(long)]
     once: bool,
 }
@@ -35,13 +34,15 @@ pub(crate) struct Top {
 impl Top {
     /// Runs until it is ended.
     pub(crate) fn run(self) -> Result<(), Failure> {
+        let address = self.admin.address()?;
         let done = if self.json {
-            top::print_json(&self.admin, self.interval, self.count, &mut io::stdout())
+            top::print_json(&address, self.interval, self.count, &mut io::stdout())
         } else if self.once || !io::stdout().is_terminal() {
             let printed = |text: String| io::stdout().write_all(text.as_bytes()).map_err(TopError::Write);
-            top::once(&self.admin, self.interval, TEXT_COLUMNS).and_then(printed)
+            let columns = terminal_size::terminal_size_of(io::stdout()).map_or(usize::MAX, |(width, _)| width.0.into());
+            top::once(&address, self.interval, TEXT_COLUMNS.min(columns)).and_then(printed)
         } else {
-            top::watch(&self.admin, self.interval)
+            top::watch(&address, self.interval)
         };
         match done {
             // The reader has left, as `head` does.
@@ -62,9 +63,9 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 const EXAMPLES: &str = "Examples:
-  mx6 top                                       the gate of this machine; ? shows the keys
+  mx6 top                                       ? shows the keys
   mx6 top --admin unix:/run/mx6/admin.sock
-  mx6 top --once                                one picture as text, for mail or a bug report
+  mx6 top --once                                as text, for a bug report
   mx6 top --json --count 1 | jq .accept.per_s   one figure for a script";
 
 /// Fits into mail.
