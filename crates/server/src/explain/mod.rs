@@ -5,14 +5,15 @@
 
 mod advice;
 mod pipeline;
+mod plain;
 mod render;
 
 use std::net::IpAddr;
 
-use mx6_dns::{Caches, Dns, DnsError};
+use mx6_dns::{Caches, Dns, DnsConfig, DnsError};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches, MessageAuthError};
 use mx6_policy::facts::Facts;
-use mx6_policy::{Client, RecipientClass, Rule, Stage};
+use mx6_policy::{Client, Connector, Gate, RecipientClass, Rule, Stage};
 use mx6_runtime::ShardError;
 use mx6_smtp::{Reply, Verdict};
 
@@ -20,7 +21,7 @@ use advice::Advice;
 use pipeline::Pipeline;
 
 use crate::check::dns_config;
-use crate::config::{ConfigError, NameSource, Options};
+use crate::config::{CacheOctets, ConfigError, NameSource, Options};
 
 /// One message and how it would come in.
 #[derive(Debug, Clone)]
@@ -92,18 +93,42 @@ pub struct Explanation {
 /// # Errors
 /// If the options cannot be used, or the session would refuse the envelope.
 pub fn explain(options: &Options, question: Question) -> Result<Explanation, ExplainError> {
-    let gate = options.gate()?;
-    let connectors = options.connectors()?;
-    let names = options.name_source()?;
-    let dns = dns_config(&names, options.dns_timeout()?)?;
-    let sizes = options.cache_octets()?;
-    let size_limit = options.checked_size_limit()?;
-    let hostname = options.hostname.clone().unwrap_or_else(|| "localhost".to_owned());
-    let auth_config = AuthConfig { authserv_id: hostname.clone(), hostname, further_ids: Vec::new() };
-    let client = Client::new(question.client, &connectors);
-    mx6_runtime::run_local(async move || {
-        let dns = Dns::new(&dns, Caches::new(&sizes.dns()))?;
-        let auth = MessageAuth::new(dns, MessageAuthCaches::new(&sizes.message_auth()), auth_config)?;
-        Pipeline { gate, client, auth, size_limit, names }.run(&question).await
-    })?
+    let setup = Setup::new(options)?;
+    let client = Client::new(question.client, &setup.connectors);
+    mx6_runtime::run_local(async move || setup.pipeline(client)?.run(&question).await)?
+}
+
+/// What explaining takes from the options.
+struct Setup {
+    gate: Gate,
+    connectors: Vec<Connector>,
+    names: NameSource,
+    dns: DnsConfig,
+    sizes: CacheOctets,
+    size_limit: u64,
+    auth: AuthConfig,
+}
+
+impl Setup {
+    fn new(options: &Options) -> Result<Setup, ConfigError> {
+        let names = options.name_source()?;
+        let hostname = options.hostname.clone().unwrap_or_else(|| "localhost".to_owned());
+        Ok(Setup {
+            gate: options.gate()?,
+            connectors: options.connectors()?,
+            dns: dns_config(&names, options.dns_timeout()?)?,
+            names,
+            sizes: options.cache_octets()?,
+            size_limit: options.checked_size_limit()?,
+            auth: AuthConfig { authserv_id: hostname.clone(), hostname, further_ids: Vec::new() },
+        })
+    }
+
+    /// Inside the executor.
+    fn pipeline(self, client: Client) -> Result<Pipeline, ExplainError> {
+        let Setup { gate, names, size_limit, sizes, .. } = self;
+        let dns = Dns::new(&self.dns, Caches::new(&sizes.dns()))?;
+        let auth = MessageAuth::new(dns, MessageAuthCaches::new(&sizes.message_auth()), self.auth)?;
+        Ok(Pipeline { gate, client, auth, size_limit, names })
+    }
 }
