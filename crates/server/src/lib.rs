@@ -31,6 +31,7 @@ mod origin;
 mod peer;
 mod pending;
 mod phase;
+mod portions;
 mod privileges;
 mod proxy;
 mod record;
