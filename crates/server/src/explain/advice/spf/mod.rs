@@ -23,7 +23,10 @@ pub(super) async fn advise(case: &Case<'_>, rule: Rule) -> Vec<Advice> {
     }
     let another = anothers_name(case, rule).await;
     let condition = another.as_ref().map(|_| {
-        format!("Only if {domain} is the name of the server at {}, and not of another one: ", case.facts.client)
+        format!(
+            "This helps only if {domain} is the name of the server at {} and not of another one. ",
+            case.facts.client
+        )
     });
     let record = of_record(case, rule, &inquiry, &condition.unwrap_or_default()).await;
     another.into_iter().chain([record]).collect()
@@ -119,7 +122,8 @@ async fn broken(case: &Case<'_>, record: &str) -> String {
         }
         None => told.push(format!("Why: {}.", case.facts.spf.reason)),
     }
-    told.push("Such a record counts nowhere, neither here nor at other receivers, whichever server sends.".to_owned());
+    // What stands before the fault is evaluated before it.
+    told.push("No server that is named only behind the fault passes, neither here nor at other receivers.".to_owned());
     told.join(" ")
 }
 
@@ -198,8 +202,7 @@ fn action(case: &Case<'_>, published: &[String], mended: &Mended) -> String {
     let (address, domain) = (case.facts.client, &case.facts.spf.domain);
     if !mended.is_sound {
         return format!(
-            "Until that is done, this one lets {address} pass, as what stands first is evaluated first. It is no cure: for every other server of {domain} it is as \
-             broken as before."
+            "Until that is mended, this one lets {address} pass, as what stands first is evaluated first. It is no cure: the other servers of {domain} are no better off."
         );
     }
     let dropped: Vec<&str> = mended.dropped.iter().map(String::as_str).collect();
