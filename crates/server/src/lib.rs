@@ -54,7 +54,7 @@ pub mod tune;
 pub use check::{Check, CheckError, CheckReport, Fault, FolderError, Status, check};
 pub use config::{CacheOctets, Config, ConfigError, EarlyTalker, FileError, NameSource, Options};
 pub use dkim_batch::DkimBatchLimits;
-pub use explain::{ExplainError, Explanation, Question, explain};
+pub use explain::{ExplainError, Explanation, LeftOut, Question, Replay, TranscriptFault, explain, replay};
 pub use handover::HandoverError;
 pub use mx6_runtime::StopFlag;
 pub use notify::Notifier;

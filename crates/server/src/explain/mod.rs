@@ -1,12 +1,13 @@
 //! `explain`: the same pipeline for a message in a file. Every fact is evaluated, whatever an earlier rule would already have decided.
 //!
 //! A real session is driven with the octets a client would send, so addresses, framing and limits are judged by the code that serves (`pipeline`).
-//! What its sender should do about an objection is `advice`; how all of it looks is `render`.
+//! What its sender should do about an objection is `advice`; how all of it looks is `render`. A session that was saved goes the same way (`replay`).
 
 mod advice;
 mod pipeline;
 mod plain;
 mod render;
+mod replay;
 
 use std::net::IpAddr;
 
@@ -22,6 +23,8 @@ use pipeline::Pipeline;
 
 use crate::check::dns_config;
 use crate::config::{CacheOctets, ConfigError, NameSource, Options};
+
+pub use replay::{LeftOut, Replay, TranscriptFault, replay};
 
 /// One message and how it would come in.
 #[derive(Debug, Clone)]
@@ -56,6 +59,9 @@ pub enum ExplainError {
     /// The session would not get so far: a malformed address, say.
     #[error("the session would answer: {0}")]
     Session(String),
+    /// The transcript.
+    #[error(transparent)]
+    Transcript(#[from] TranscriptFault),
     /// Internal.
     #[error("a lookup was lost to a panic")]
     Lost,
@@ -67,7 +73,7 @@ impl ExplainError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ExplainError::Config(_) | ExplainError::Dns(_) => 78,
-            ExplainError::Session(_) => 65,
+            ExplainError::Session(_) | ExplainError::Transcript(_) => 65,
             ExplainError::MessageAuth(_) | ExplainError::Runtime(_) | ExplainError::Lost => 70,
         }
     }
