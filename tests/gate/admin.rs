@@ -1,7 +1,7 @@
 //! The admin endpoint of a running gate: probes, metrics, status, streams, the page in a real browser.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::harness::chromium::Chromium;
 use crate::harness::gate::{Gate, Setup};
-use crate::harness::http::{admin, get, request, value};
+use crate::harness::http::{Following, admin, get, request, value};
 use crate::harness::message::plain;
 use crate::harness::smtp::Client;
 use crate::harness::zone::{FORWARDER, NO_PTR, PASS, PASS_V4};
@@ -232,36 +232,6 @@ fn transcripts_of_sessions() {
     // Nobody traces any more: nobody tells.
     drop((refused, accepted));
     assert_eq!(get(&address, "/trace?sender=x").status, 400);
-}
-
-/// A stream that goes on.
-struct Following {
-    stream: TcpStream,
-    text: String,
-}
-
-impl Following {
-    fn open(address: &str, path: &str) -> Following {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
-        let mut following = Following { stream, text: String::new() };
-        let head = following.until("the head", |text| text.contains("\r\n\r\n"));
-        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        following.text.clear();
-        following
-    }
-
-    /// All that came, once that is enough.
-    fn until(&mut self, what: &str, is_enough: impl Fn(&str) -> bool) -> String {
-        let mut octets = [0; 4096];
-        while !is_enough(&self.text) {
-            let count = self.stream.read(&mut octets).unwrap_or_else(|error| panic!("{what}: {error}: {}", self.text));
-            assert!(count > 0, "{what}: {}", self.text);
-            self.text.push_str(&String::from_utf8_lossy(&octets[..count]));
-        }
-        self.text.clone()
-    }
 }
 
 /// The page in a browser: no complaints, what it shows is what `/metrics` says, and it goes on by itself.

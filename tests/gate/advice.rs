@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::harness::gate::mx6;
 use crate::harness::message::{body, plain, with_body};
 use crate::harness::signing::Key;
-use crate::harness::zone::{FORWARDER, MISMATCH, NO_PTR, PASS, PTR_FAILS, quickstart_with};
+use crate::harness::zone::{FORWARDER, MISMATCH, NO_PTR, PASS, PTR_FAILS, quickstart_with, txt};
 
 /// A sender and its message.
 struct Sender<'a> {
@@ -118,6 +118,140 @@ fn what_is_told_helps_when_published() {
     }
 }
 
+/// Records that are broken for everybody: what is said of them, and what is not. All are cured, or at least let the sender pass, by what is printed.
+#[test]
+fn broken_records_are_called_broken() {
+    let many: String = (0..13).map(|number| format!(" a:h{number}.pass.example")).collect();
+    let hosts: String = (0..13).map(|number| format!("h{number}.pass.example. 300 IN AAAA 2001:db8:1::25\n")).collect();
+    let more = hosts
+        + &txt("many.example.", &format!("v=spf1{many} ~all"))
+        + &txt("much.example.", "v=spf1 include:eight.example mx include:eight.example -all")
+        + &txt("eight.example.", &format!("v=spf1{} ?all", &many[..many.find(" a:h7").unwrap()]))
+        + "much.example. 300 IN MX 10 h0.pass.example.\n"
+        + &txt("void.example.", "v=spf1 mx a:v1.example a:v2.example a:v3.example a:h1.pass.example -all")
+        + "void.example. 300 IN MX 10 h0.pass.example.\n"
+        + &txt("gone.example.", "v=spf1 a:h0.pass.example include:left.example -all")
+        + &txt("third.example.", "v=spf1 a:h0.pass.example include:wrong.example -all")
+        + &txt("wrong.example.", "v=spf1 ipv4:192.0.2.1 -all")
+        + &txt("mild.example.", "v=spf1 a:h0.pass.example -all")
+        + &txt("mild.example.", "v=spf1 a:h1.pass.example ~all");
+    let cured = "Publish this one instead";
+    let not_cured = "It is no cure: the other servers of";
+    let rows: [(&str, &[&str], &[&str]); 6] = [
+        (
+            "many.example",
+            &[
+                "It takes at least 13 DNS lookups, and at most 10 are allowed (RFC 7208 §4.6.4): a:h0.pass.example (1)",
+                "In place of a:h0.pass.example, a:h1.pass.example",
+                "write the addresses as ip4: and ip6:",
+                "neither here nor at other receivers",
+                not_cured,
+            ],
+            &[cured, "leave the record as it is"],
+        ),
+        (
+            "much.example",
+            &[
+                "It takes 17 DNS lookups, and at most 10 are allowed",
+                "include:eight.example (8), include:eight.example (8), mx (1)",
+                "In place of mx write",
+                not_cured,
+            ],
+            &[cured, "leave the record as it is"],
+        ),
+        (
+            "void.example",
+            &[
+                "3 of its lookups find nothing, and at most 2 may",
+                "a:v1.example, a:v2.example and a:v3.example lead to names that are not in DNS",
+                "it leaves out a:v1.example, a:v2.example and a:v3.example and names 2001:db8:1::66",
+                "\"v=spf1 mx a:h1.pass.example ip6:2001:db8:1::66 -all\"",
+            ],
+            &[not_cured, "leave the record as it is"],
+        ),
+        (
+            "gone.example",
+            &[
+                "The fault is at left.example, which it takes in by \"include:left.example\": included here, but no SPF record.",
+                "it leaves out include:left.example and names",
+                "\"v=spf1 a:h0.pass.example ip6:2001:db8:1::66 -all\"",
+            ],
+            &[not_cured, "leave the record as it is"],
+        ),
+        (
+            "third.example",
+            &[
+                "The fault is at wrong.example, which it takes in by \"include:wrong.example\": unknown mechanism.",
+                "Tell whoever runs wrong.example",
+                not_cured,
+                "\"v=spf1 ip6:2001:db8:1::66 a:h0.pass.example include:wrong.example -all\"",
+            ],
+            &[cured, "leave the record as it is"],
+        ),
+        (
+            "mild.example",
+            &[
+                "They end differently (\"-all\" and \"~all\"): this one ends in \"~all\"",
+                "\"v=spf1 a:h0.pass.example a:h1.pass.example ip6:2001:db8:1::66 ~all\"",
+            ],
+            &[not_cured],
+        ),
+    ];
+    let message = plain("alice@bare.example", "broken");
+    for (domain, said, unsaid) in rows {
+        let mut world = World::new(&more);
+        let reverse_path = format!("alice@{domain}");
+        let helo = "relay.forward.example";
+        let sender = Sender { client: FORWARDER, helo, reverse_path: &reverse_path, message: &message, flags: &[] };
+        let text = world.explain(&sender, &[]);
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in said {
+            assert!(line.contains(words), "{words} is not in {text}");
+        }
+        for words in unsaid {
+            assert!(!line.contains(words), "{words} is in {text}");
+        }
+        world.follow(&text, |line| !line.contains("PUBLIC-KEY"));
+        assert_eq!(world.told(&sender)["verdict"], "accept", "{text}");
+    }
+}
+
+/// Of a notice: a HELO name that leads elsewhere is more likely wrong than its record.
+#[test]
+fn anothers_name_in_helo() {
+    let more = "relay.forward.example. 300 IN TXT \"v=spf1 a -all\"\n";
+    let message = plain("alice@bare.example", "notice");
+    for (helo, more, first) in [
+        ("mail.pass.example", "", "relay.forward.example, as reverse DNS has it. That then needs an SPF record"),
+        ("mail.pass.example", more, "relay.forward.example, as reverse DNS has it. SPF passes for that already."),
+        ("relay.forward.example", "", "There is no SPF record for relay.forward.example"),
+    ] {
+        let world = World::new(more);
+        let told = world.told(&Sender { client: FORWARDER, helo, reverse_path: "", message: &message, flags: &[] });
+        let texts: Vec<&str> =
+            told["advice"].as_array().unwrap().iter().map(|advice| advice["text"].as_str().unwrap()).collect();
+        assert!(texts[0].contains(first), "{helo}: {texts:#?}");
+        let is_doubted = texts[0].contains("most likely that is the name of another server");
+        assert_eq!(is_doubted, helo == "mail.pass.example", "{texts:#?}");
+        let condition =
+            "This helps only if mail.pass.example is the name of the server at 2001:db8:1::66 and not of another one. ";
+        assert_eq!(texts[1].starts_with(condition), is_doubted, "{texts:#?}");
+    }
+    let world = World::new("");
+    let told = world.explain(
+        &Sender {
+            client: NO_PTR,
+            helo: "mail.pass.example",
+            reverse_path: "a@pass.example",
+            message: &message,
+            flags: &[],
+        },
+        &[],
+    );
+    let line = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(line.contains("so it may be the name of another server: then correct the HELO first"), "{told}");
+}
+
 /// The key is the signer's to tell: it goes where the text has PUBLIC-KEY.
 #[test]
 fn a_key_published_as_told_makes_its_signature_count() {
@@ -219,19 +353,29 @@ fn who_is_told_what() {
     }
 }
 
-/// Names come from peers: none of their octets may steer the terminal of who reads this.
+/// Names come from peers: none of their octets may steer the terminal of who reads this, or begin a line of it.
 #[test]
 fn nothing_steers_the_terminal() {
-    let world = World::new("odd.example. 300 IN TXT \"v=spf1 a\\027[31mred\\007 -all\"\n");
+    let world = World::new(
+        &("odd.example. 300 IN TXT \"v=spf1 a\\027[31mred\\007 -all\"\n".to_owned()
+            + "line.example. 300 IN TXT \"v=spf1 a\\010verdict\\009accept\\226\\128\\174 -all\"\n"),
+    );
     let message = plain("alice@bare.example", "odd");
-    let sender = Sender {
-        client: FORWARDER,
-        helo: "relay.forward.example",
-        reverse_path: "a@odd.example",
-        message: &message,
-        flags: &[],
+    let explain = |reverse_path| {
+        let helo = "relay.forward.example";
+        world.explain(&Sender { client: FORWARDER, helo, reverse_path, message: &message, flags: &[] }, &[])
     };
-    let text = world.explain(&sender, &[]);
+    let text = explain("a@odd.example");
     assert!(text.contains("\n\"a?[31mred?\" (an octet"), "{text}");
     assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
+    let text = explain("a@line.example");
+    assert!(text.contains("\"a?verdict?accept?\" (an octet"), "{text}");
+    assert!(
+        !text.contains('\u{202e}') && text.lines().filter(|line| line.starts_with("verdict")).count() == 1,
+        "{text}"
+    );
+    // An address may have letters of every direction.
+    let text = explain("\u{202e}a\u{2028}b@bare.example");
+    assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
+    assert!(!text.contains('\u{202e}') && !text.contains('\u{2028}'), "{text}");
 }

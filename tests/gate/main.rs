@@ -42,6 +42,7 @@ mod privileges;
 mod proxy;
 mod recipients;
 mod reload;
+mod replay;
 mod replies;
 mod reply_url;
 mod report;

@@ -82,6 +82,43 @@ fn joined(mut chunks: &[u8]) -> Vec<u8> {
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
+/// A stream that goes on.
+pub struct Following {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Following {
+    /// Asks for `path` and waits for the head of the answer.
+    pub fn open(address: &str, path: &str) -> Following {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+        let mut following = Following { stream, text: String::new() };
+        let head = following.until("the head", |text| text.contains("\r\n\r\n"));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        following.text.clear();
+        following
+    }
+
+    /// All that came, once that is enough.
+    pub fn until(&mut self, what: &str, is_enough: impl Fn(&str) -> bool) -> String {
+        let mut octets = [0; 4096];
+        while !is_enough(&self.text) {
+            let count = self.stream.read(&mut octets).unwrap_or_else(|error| panic!("{what}: {error}: {}", self.text));
+            assert!(count > 0, "{what}: {}", self.text);
+            self.text.push_str(&String::from_utf8_lossy(&octets[..count]));
+        }
+        self.text.clone()
+    }
+
+    /// The JSON lines of it, once that is enough: without what frames the chunks, each of which has whole lines.
+    pub fn lines_until(&mut self, what: &str, is_enough: impl Fn(&str) -> bool) -> String {
+        let text = self.until(what, is_enough);
+        text.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect()
+    }
+}
+
 /// Where the gate's admin endpoint listens: each `--admin`, in their order.
 pub fn admin(gate: &mut Gate, count: usize) -> Vec<String> {
     gate.process.until_stderr("`admin endpoint on` lines", |lines| {

@@ -45,7 +45,7 @@ pub use iprev::is_valid_target;
 pub use own_fields::{MONITOR_FIELD, monitor_field};
 pub use received::{Protocol, ReceivedParts, TlsFacts, received};
 pub use records::{MessageAuthCacheSizes, MessageAuthCaches};
-pub use spf_inquiry::SpfInquiry;
+pub use spf_inquiry::{SpfInquiry, SpfSender, SpfSurvey};
 
 /// What cannot be set up.
 #[derive(Debug, thiserror::Error)]

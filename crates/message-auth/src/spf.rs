@@ -47,7 +47,7 @@ impl MessageAuth {
             explain,
         };
         let known = Known::new(&self.dns, &self.caches);
-        let output = self.evaluate_spf(&request, &known).await;
+        let output = self.evaluate_spf(check_host, &request, &known).await;
         let holds_for_others = !explain && output.as_ref().is_some_and(|output| !output.tells_of_sender);
         let spf = facts_of(output, identity, domain, known.cache.get());
         if holds_for_others {
@@ -56,14 +56,19 @@ impl MessageAuth {
         spf
     }
 
-    /// The evaluation; `None` when it did not end in time.
-    pub(crate) async fn evaluate_spf(&self, request: &Request<'_>, known: &Known<'_>) -> Option<Output> {
+    /// The evaluation by `evaluate`; `None` when it did not end in time.
+    pub(crate) async fn evaluate_spf<'k>(
+        &self,
+        evaluate: fn(&Request<'_>, &Known<'k>) -> Evaluation,
+        request: &Request<'_>,
+        known: &Known<'k>,
+    ) -> Option<Output> {
         let deadline = Deadline::after(SPF_DEADLINE);
         let mut asked: Vec<Query> = Vec::new();
         let mut lookups = FuturesUnordered::new();
         loop {
             known.begin();
-            let (now, ahead) = match check_host(request, known) {
+            let (now, ahead) = match evaluate(request, known) {
                 Evaluation::Done(output) => return Some(output),
                 Evaluation::Need { now, ahead } => (now, ahead),
             };

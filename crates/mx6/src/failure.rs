@@ -14,6 +14,8 @@ pub(crate) fn failure<E: Into<anyhow::Error>>(code: u8) -> impl Fn(E) -> Failure
     move |error| Failure { error: Some(error.into()), code }
 }
 
+/// The command line is wrong.
+pub(crate) const EX_USAGE: u8 = 2;
 /// The input data was incorrect.
 pub(crate) const EX_DATAERR: u8 = 65;
 /// An input does not exist or cannot be read.
@@ -33,7 +35,7 @@ pub(crate) const EX_IOERR: u8 = 74;
 pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
     (0, "Ended as told; of check-config: usable, perhaps with warnings."),
     (2, "The command line is wrong."),
-    (65, "The message of explain cannot be read or used."),
+    (65, "The message or the transcript of explain cannot be read or used."),
     (66, "A log that tail or report is given cannot be read."),
     (
         69,

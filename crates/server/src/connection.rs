@@ -408,7 +408,7 @@ impl Connection {
             cipher: agreed.cipher,
             connector: handshake.client.and_then(|client| Some(client.partner(agreed.client_certificates)?.to_owned())),
         });
-        if let (Some(tap), Some(tls)) = (&self.peer.tap, &self.peer.tls) {
+        if let (Some(tap), Some(tls)) = (&mut self.peer.tap, &self.peer.tls) {
             tap.tls(tls.version);
         }
         if self.peer.tls.as_ref().is_some_and(|tls| tls.connector.is_some()) {

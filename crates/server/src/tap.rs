@@ -2,6 +2,8 @@
 
 use mx6_telemetry::{Event, Said, Tracing, What};
 
+use crate::portions::Portions;
+
 /// Tells what is said in a session.
 pub(crate) struct Tap {
     tracing: Tracing,
@@ -9,9 +11,10 @@ pub(crate) struct Tap {
     accepted_at_ms: u64,
     /// Octets of each message that are told.
     message_octets: u64,
-    /// Octets of the present message that may still be told, and those that were left out since.
+    /// Octets of the present message that may still be told, and those that were left out and not told so yet.
     left: u64,
     cut: u64,
+    portions: Portions,
 }
 
 impl Tap {
@@ -27,21 +30,27 @@ impl Tap {
         }
         let message_octets = tracing.wants(client)?;
         let (tracing, session_id) = (tracing.clone(), session_id.to_owned());
-        let tap = Tap { tracing, session_id, accepted_at_ms, message_octets, left: message_octets, cut: 0 };
+        let (left, cut, portions) = (message_octets, 0, Portions::default());
+        let tap = Tap { tracing, session_id, accepted_at_ms, message_octets, left, cut, portions };
         tap.tell(What::Connect { client });
         Some(Box::new(tap))
     }
 
-    /// The client sent `octets`, of a message or between messages.
-    pub(crate) fn client(&mut self, octets: &[u8], of_message: bool) {
-        if octets.is_empty() {
-            return;
+    /// The client sent `octets`; `awaited`: the session awaited octets of a message before it took them.
+    pub(crate) fn client(&mut self, mut octets: &[u8], awaited: bool) {
+        while !octets.is_empty() {
+            let (portion, of_message) = self.portions.first(octets, awaited);
+            self.portions.took(portion, of_message);
+            if of_message {
+                self.message(portion);
+            } else {
+                self.command(portion);
+            }
+            octets = &octets[portion.len()..];
         }
-        if !of_message {
-            self.end_of_message();
-            self.tell(What::Client(Said { octets: octets.to_vec(), cut: 0 }));
-            return;
-        }
+    }
+
+    fn message(&mut self, octets: &[u8]) {
         let kept = usize::try_from(self.left).unwrap_or(usize::MAX).min(octets.len());
         self.left -= kept as u64;
         self.cut += (octets.len() - kept) as u64;
@@ -50,14 +59,24 @@ impl Tap {
         }
     }
 
+    fn command(&mut self, octets: &[u8]) {
+        self.tell_cut();
+        if !self.portions.in_chunks() {
+            self.left = self.message_octets;
+        }
+        self.tell(What::Client(Said { octets: octets.to_vec(), cut: 0 }));
+    }
+
     /// The gate sent `octets`.
     pub(crate) fn server(&mut self, octets: &[u8]) {
-        self.end_of_message();
+        self.tell_cut();
         self.tell(What::Server(Said { octets: octets.to_vec(), cut: 0 }));
     }
 
     /// The session goes on inside TLS.
-    pub(crate) fn tls(&self, version: &str) {
+    pub(crate) fn tls(&mut self, version: &str) {
+        // What came behind STARTTLS was thrown away.
+        self.portions = Portions::default();
         self.tell(What::Tls { version: version.to_owned() });
     }
 
@@ -68,13 +87,12 @@ impl Tap {
         }
     }
 
-    /// What was left out of a message is told once, behind what was not.
-    fn end_of_message(&mut self) {
+    /// What was left out is told where it was, behind what was not.
+    fn tell_cut(&mut self) {
         let cut = std::mem::take(&mut self.cut);
         if cut > 0 {
             self.tell(What::Client(Said { octets: Vec::new(), cut }));
         }
-        self.left = self.message_octets;
     }
 
     fn tell(&self, what: What) {
@@ -85,7 +103,7 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.end_of_message();
+        self.tell_cut();
         self.tell(What::End);
     }
 }

@@ -67,19 +67,77 @@ pub fn without_faulty_terms(record: &str) -> (String, Vec<FaultyTerm>) {
     (written(&kept), faulty)
 }
 
-/// One record with the terms of all of them, each once; of several `all` or `redirect=` the first.
+/// Several records made one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// The one record.
+    pub record: String,
+    /// How the records end, each way once: `-all`, `redirect=…`, or empty where a record says nothing.
+    pub ends: Vec<String>,
+}
+
+/// One record with the terms of all of them, each once. It is never stricter than one of them: it ends as the mildest does, as far as `?all`, and a `redirect=` beside
+/// another end becomes an `include:`, whose own end is then not known here.
 #[must_use]
-pub fn merged(records: &[String]) -> String {
-    let (mut mechanisms, mut last): (Vec<&str>, Option<&str>) = (Vec::new(), None);
-    for term in records.iter().flat_map(|record| terms(record)) {
-        if is_all(term) || is_redirect(term) {
-            last = Some(last.filter(|last| is_all(last) || is_redirect(term)).unwrap_or(term));
-        } else if !mechanisms.iter().any(|known| known.eq_ignore_ascii_case(term)) {
-            mechanisms.push(term);
+pub fn merged(records: &[String]) -> Merged {
+    let (mut mechanisms, mut ends): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut redirects: Vec<&str> = Vec::new();
+    for record in records {
+        let all = terms(record).position(is_all);
+        let reached = || terms(record).take(all.unwrap_or(usize::MAX));
+        let redirect = reached().find(|term| is_redirect(term)).filter(|_| all.is_none());
+        redirects.extend(redirect);
+        let end = all.and_then(|at| terms(record).nth(at)).or(redirect).unwrap_or_default();
+        push_once(&mut ends, end);
+        reached().filter(|term| !is_redirect(term)).for_each(|term| push_once(&mut mechanisms, term));
+    }
+    match ends.as_slice() {
+        [same] => mechanisms.extend((!same.is_empty()).then(|| same.clone())),
+        _ => {
+            for redirect in redirects {
+                push_once(&mut mechanisms, &format!("include:{}", &redirect[REDIRECT.len()..]));
+            }
+            let mildest = ends.iter().map(|end| mildness(end)).max().unwrap_or_default();
+            mechanisms.push(ENDS[mildest].to_owned());
         }
     }
-    mechanisms.extend(last);
-    written(&mechanisms)
+    let mechanisms: Vec<&str> = mechanisms.iter().map(String::as_str).collect();
+    Merged { record: written(&mechanisms), ends }
+}
+
+/// `record` without those terms.
+#[must_use]
+pub fn without_terms(record: &str, unwanted: &[String]) -> String {
+    let is_wanted = |term: &&str| !unwanted.iter().any(|unwanted| unwanted.eq_ignore_ascii_case(term));
+    written(&terms(record).filter(is_wanted).collect::<Vec<_>>())
+}
+
+/// The terms of `record` that ask DNS, as published, those behind `all` left out (RFC 7208 §4.6.4).
+#[must_use]
+pub fn lookup_terms(record: &str) -> Vec<String> {
+    let has_all = terms(record).any(is_all);
+    let reached = terms(record).take_while(|term| !is_all(term));
+    let asks_dns = |term: &&str| match term::parse(term) {
+        Ok(Term::Directive(_, mechanism)) => mechanism.asks_dns(),
+        Ok(Term::Redirect(_)) => !has_all,
+        _ => false,
+    };
+    reached.filter(asks_dns).map(str::to_owned).collect()
+}
+
+fn push_once(terms: &mut Vec<String>, term: &str) {
+    if !terms.iter().any(|known| known.eq_ignore_ascii_case(term)) {
+        terms.push(term.to_owned());
+    }
+}
+
+/// The index in [`ENDS`] of an end that is not stricter. Nothing is neutral (RFC 7208 §4.7), and what is redirected to is unknown.
+fn mildness(end: &str) -> usize {
+    match end.as_bytes().first() {
+        Some(b'-') => 0,
+        Some(b'~') => 1,
+        _ => 2,
+    }
 }
 
 fn terms(record: &str) -> impl Iterator<Item = &str> {
@@ -108,6 +166,8 @@ fn is_redirect(term: &str) -> bool {
     term.split_at_checked(REDIRECT.len()).is_some_and(|(name, _)| name.eq_ignore_ascii_case(REDIRECT))
 }
 
+/// The strictest first. `+all` is not among them: it lets everybody pass, which nobody should be told to publish.
+const ENDS: [&str; 3] = ["-all", "~all", "?all"];
 const VERSION: &str = "v=spf1";
 const REDIRECT: &str = "redirect=";
 
@@ -163,15 +223,53 @@ mod tests {
 
     #[test]
     fn several_made_one() {
-        for (records, one) in [
-            (&["v=spf1 a -all", "v=spf1 mx a ~all"][..], "v=spf1 a mx -all"),
-            (&["v=spf1 redirect=x.example", "v=spf1 ip6:::1 -all"], "v=spf1 ip6:::1 -all"),
-            (&["v=spf1 -all", "v=spf1 redirect=x.example"], "v=spf1 -all"),
-            (&["v=spf1", "v=spf1"], "v=spf1"),
+        for (records, one, ends) in [
+            (&["v=spf1 a -all", "v=spf1 mx a ~all"][..], "v=spf1 a mx ~all", &["-all", "~all"][..]),
+            (&["v=spf1 a ~all", "v=spf1 mx -all"], "v=spf1 a mx ~all", &["~all", "-all"]),
+            (&["v=spf1 a -all", "v=spf1 mx -ALL"], "v=spf1 a mx -all", &["-all"]),
+            (&["v=spf1 a -all", "v=spf1 mx"], "v=spf1 a mx ?all", &["-all", ""]),
+            (&["v=spf1 a -all", "v=spf1 mx +all"], "v=spf1 a mx ?all", &["-all", "+all"]),
+            (
+                &["v=spf1 redirect=x.example", "v=spf1 ip6:::1 -all"],
+                "v=spf1 ip6:::1 include:x.example ?all",
+                &["redirect=x.example", "-all"],
+            ),
+            (
+                &["v=spf1 a redirect=x.example", "v=spf1 redirect=X.example"],
+                "v=spf1 a redirect=x.example",
+                &["redirect=x.example"],
+            ),
+            (
+                &["v=spf1 redirect=x.example", "v=spf1 redirect=y.example"],
+                "v=spf1 include:x.example include:y.example ?all",
+                &["redirect=x.example", "redirect=y.example"],
+            ),
+            // What stands behind `all` counts for nothing, and must not begin to.
+            (&["v=spf1 -all ip6:::1 redirect=x.example", "v=spf1 a -all"], "v=spf1 a -all", &["-all"]),
+            (&["v=spf1", "v=spf1"], "v=spf1", &[""]),
         ] {
             let records: Vec<String> = records.iter().map(|record| (*record).to_owned()).collect();
-            assert_eq!(merged(&records), one, "{records:?}");
+            let merged = merged(&records);
+            assert_eq!((merged.record.as_str(), merged.ends), (one, owned(ends)), "{records:?}");
         }
+    }
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn terms_that_ask() {
+        for (record, asking) in [
+            ("v=spf1 a ip6:::1 -mx:x.example include:y.example -all", &["a", "-mx:x.example", "include:y.example"][..]),
+            ("v=spf1 ptr redirect=x.example", &["ptr", "redirect=x.example"]),
+            ("v=spf1 exists:%{i}.x.example all a redirect=x.example", &["exists:%{i}.x.example"]),
+            ("v=spf1 broken: exp=x.example", &[]),
+        ] {
+            assert_eq!(lookup_terms(record), owned(asking), "{record}");
+        }
+        let record = "v=spf1 a:x.example mx A:X.example -all";
+        assert_eq!(without_terms(record, &owned(&["a:x.example"])), "v=spf1 mx -all");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::lookup::{AddressMatch, ClientNames, Lookups, Stop, Subject, is_in_ip4
 use crate::macros::{DomainSpec, MacroString, Place, is_printable};
 use crate::name;
 use crate::record::{Directive, DualCidr, Mechanism, Record, SpfTxt};
-use crate::request::{Answer, Answers, Evaluation, Identity, Output, Query, Request, SpfResult};
+use crate::request::{Answer, Answers, Evaluation, Identity, Output, Query, Request, Spent, SpfResult};
 
 /// Evaluates SPF for `request` as far as `answers` allows (RFC 7208 §4).
 ///
@@ -21,6 +21,17 @@ use crate::request::{Answer, Answers, Evaluation, Identity, Output, Query, Reque
 /// everything comes to an end after a bounded number of passes.
 #[must_use]
 pub fn check_host(request: &Request<'_>, answers: &impl Answers) -> Evaluation {
+    evaluate(request, answers, None)
+}
+
+/// The same without the limits of RFC 7208 §4.6.4, or nearly ([`SURVEY_LOOKUPS_MAX`](crate::limits::SURVEY_LOOKUPS_MAX)): what a record takes that takes too much,
+/// and which of its terms take it ([`Output::spent`]). For its owner to read; the result decides nothing.
+#[must_use]
+pub fn survey(request: &Request<'_>, answers: &impl Answers) -> Evaluation {
+    evaluate(request, answers, Some(Vec::new()))
+}
+
+fn evaluate(request: &Request<'_>, answers: &impl Answers, ledger: Option<Vec<Spent>>) -> Evaluation {
     let (local_part, sender_domain) = match request.identity {
         Identity::MailFrom { local_part: "", domain } => (POSTMASTER, domain),
         Identity::MailFrom { local_part, domain } => (local_part, domain),
@@ -32,12 +43,21 @@ pub fn check_host(request: &Request<'_>, answers: &impl Answers) -> Evaluation {
     };
     let client = request.client.to_canonical();
     let sender_domain = sender_domain.strip_suffix('.').unwrap_or(sender_domain);
-    let mut pass = Pass(Lookups::new(Subject { request, client, local_part, sender_domain }, answers));
+    let mut pass = Pass(Lookups::new(Subject { request, client, local_part, sender_domain }, answers, ledger));
     let output = pass.output(&domain);
     match output {
         Some(output) => {
-            let Lookups { terms: lookups, voids: void_lookups, tells_of_sender, octets_expanded, .. } = pass.0;
-            Evaluation::Done(Output { domain, lookups, void_lookups, tells_of_sender, octets_expanded, ..output })
+            let Lookups { terms: lookups, voids: void_lookups, tells_of_sender, octets_expanded, ledger, .. } = pass.0;
+            let spent = ledger.unwrap_or_default();
+            Evaluation::Done(Output {
+                domain,
+                lookups,
+                void_lookups,
+                tells_of_sender,
+                octets_expanded,
+                spent,
+                ..output
+            })
         }
         None => {
             let Lookups { mut open, needed, .. } = pass.0;
@@ -61,6 +81,7 @@ impl Output {
             void_lookups: 0,
             tells_of_sender: false,
             octets_expanded: 0,
+            spent: Vec::new(),
         }
     }
 }
@@ -135,7 +156,10 @@ impl Pass<'_> {
                 return Ok(Decision::Match { result, txt, index, domain });
             }
             let Some(redirect) = record.redirect() else { return Ok(Decision::Default) };
-            domain = Cow::Owned(self.redirect_target(redirect, &domain).map_err(|stop| stop.at(&domain))?);
+            let before = self.0.spent();
+            let target = self.redirect_target(redirect, &domain).map_err(|stop| stop.at(&domain))?;
+            self.0.note(before, &domain, || format!("redirect={target}"));
+            domain = Cow::Owned(target);
             is_redirected = true;
         }
     }
@@ -148,7 +172,10 @@ impl Pass<'_> {
     /// The first directive that matches, and its result (§4.6.2).
     fn first_match(&mut self, record: &Record, domain: &str) -> Result<Option<(usize, SpfResult)>, Stop> {
         for (index, directive) in record.directives().iter().enumerate() {
-            match self.matches(directive, domain) {
+            let before = self.0.spent();
+            let matches = self.matches(directive, domain);
+            self.0.note(before, domain, || record.directive_text(index).to_owned());
+            match matches {
                 Ok(false) => {}
                 Ok(true) => return Ok(Some((index, directive.qualifier.result()))),
                 Err(Stop::Pending) => {
@@ -202,7 +229,9 @@ impl Pass<'_> {
         self.0.count_term()?;
         let target = self.0.target(spec, domain)?.ok_or_else(|| Stop::perm("include of an impossible domain name"))?;
         self.0.ahead = self.0.ahead.saturating_add(lookups_after);
+        self.0.depth += 1;
         let decision = self.check(&target);
+        self.0.depth -= 1;
         self.0.ahead = self.0.ahead.saturating_sub(lookups_after);
         match decision?.result() {
             SpfResult::None => Err(Stop::perm("included here, but no SPF record").at(&target)),

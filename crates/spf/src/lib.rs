@@ -72,7 +72,9 @@ mod record;
 mod request;
 mod term;
 
-pub use amend::{FaultyTerm, Place, amended, merged, spf_records, without_faulty_terms};
-pub use evaluate::check_host;
+pub use amend::{
+    FaultyTerm, Merged, Place, amended, lookup_terms, merged, spf_records, without_faulty_terms, without_terms,
+};
+pub use evaluate::{check_host, survey};
 pub use record::{Record, SpfTxt, parse_txt};
-pub use request::{Answer, Answers, Evaluation, Identity, Output, Query, Request, SpfResult};
+pub use request::{Answer, Answers, Evaluation, Identity, Output, Query, Request, Spent, SpfResult};

@@ -4,6 +4,9 @@
 /// one more is permerror (RFC 7208 §4.6.4).
 pub const LOOKUPS_MAX: u8 = 10;
 
+/// The same of a survey, which is to tell how many there are.
+pub const SURVEY_LOOKUPS_MAX: u8 = 60;
+
 /// MX hosts of one `mx`; one more is permerror (RFC 7208 §4.6.4).
 pub const MX_HOSTS_MAX: usize = 10;
 

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::limits::{LOOKUPS_MAX, PTR_NAMES_MAX, VOID_LOOKUPS_MAX};
+use crate::limits::{LOOKUPS_MAX, PTR_NAMES_MAX, SURVEY_LOOKUPS_MAX, VOID_LOOKUPS_MAX};
 use crate::macros::{DomainSpec, MacroString, Values};
 use crate::name;
 use crate::record::DualCidr;
-use crate::request::{Answer, Answers, Query, Request};
+use crate::request::{Answer, Answers, Query, Request, Spent};
 
 /// Why a pass cannot go on.
 #[derive(Debug)]
@@ -73,6 +73,10 @@ pub(crate) struct Lookups<'r> {
     pub(crate) tells_of_sender: bool,
     /// Octets that macro strings came to.
     pub(crate) octets_expanded: usize,
+    /// Includes that the pass is inside of.
+    pub(crate) depth: u8,
+    /// Of a survey: what each term took. Its limits are those of a survey, too.
+    pub(crate) ledger: Option<Vec<Spent>>,
 }
 
 /// Addresses of the client's family, or what there is instead.
@@ -96,7 +100,7 @@ pub(crate) enum AddressMatch {
 }
 
 impl<'r> Lookups<'r> {
-    pub(crate) fn new(subject: Subject<'r>, answers: &'r dyn Answers) -> Lookups<'r> {
+    pub(crate) fn new(subject: Subject<'r>, answers: &'r dyn Answers, ledger: Option<Vec<Spent>>) -> Lookups<'r> {
         let (open, terms, voids, ahead) = (Vec::new(), 0, 0, 0);
         Lookups {
             subject,
@@ -109,6 +113,8 @@ impl<'r> Lookups<'r> {
             validated_name_is_counted: false,
             tells_of_sender: false,
             octets_expanded: 0,
+            depth: 0,
+            ledger,
         }
     }
 
@@ -125,7 +131,8 @@ impl<'r> Lookups<'r> {
 
     /// Counts one term that asks DNS.
     pub(crate) fn count_term(&mut self) -> Result<(), Stop> {
-        if self.terms == LOOKUPS_MAX {
+        let terms_max = if self.ledger.is_some() { SURVEY_LOOKUPS_MAX } else { LOOKUPS_MAX };
+        if self.terms == terms_max {
             return Err(Stop::perm("more than 10 terms that ask DNS"));
         }
         self.terms += 1;
@@ -134,11 +141,25 @@ impl<'r> Lookups<'r> {
 
     /// Counts one lookup that found nothing.
     pub(crate) fn count_void(&mut self) -> Result<(), Stop> {
-        if self.voids == VOID_LOOKUPS_MAX {
+        if self.voids == VOID_LOOKUPS_MAX && self.ledger.is_none() {
             return Err(Stop::perm("more than 2 lookups that found nothing"));
         }
-        self.voids += 1;
+        self.voids = self.voids.saturating_add(1);
         Ok(())
+    }
+
+    /// Terms and void lookups so far.
+    pub(crate) fn spent(&self) -> (u8, u8) {
+        (self.terms, self.voids)
+    }
+
+    /// Of a survey: notes what a term of the record of `domain` took since [`Lookups::spent`] was `before`; those of included records count for their `include`.
+    pub(crate) fn note(&mut self, before: (u8, u8), domain: &str, term: impl FnOnce() -> String) {
+        let Some(ledger) = self.ledger.as_mut().filter(|_| self.depth == 0) else { return };
+        let (lookups, void_lookups) = (self.terms - before.0, self.voids - before.1);
+        if lookups > 0 {
+            ledger.push(Spent { domain: domain.to_owned(), term: term(), lookups, void_lookups });
+        }
     }
 
     /// Whether the lookup limit leaves room for asking ahead of time.

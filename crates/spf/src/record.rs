@@ -124,7 +124,7 @@ pub(crate) enum Mechanism {
 
 impl Mechanism {
     /// Whether it counts as a lookup (§4.6.4).
-    fn asks_dns(&self) -> bool {
+    pub(crate) fn asks_dns(&self) -> bool {
         !matches!(self, Mechanism::All | Mechanism::Ip4(..) | Mechanism::Ip6(..))
     }
 

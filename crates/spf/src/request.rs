@@ -123,6 +123,21 @@ pub struct Output {
     pub tells_of_sender: bool,
     /// Octets that macro strings came to: what the last pass computed besides comparing addresses.
     pub octets_expanded: usize,
+    /// Of a [`survey`](crate::survey): what the terms took, in the order in which they were reached. Otherwise empty.
+    pub spent: Vec<Spent>,
+}
+
+/// What one term took that asks DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The domain whose record has the term: that of the identity, or one that it redirects to.
+    pub domain: String,
+    /// As published; of `redirect` the name that it came to.
+    pub term: String,
+    /// Lookups, with those of the records that it includes.
+    pub lookups: u8,
+    /// Of these, and of the addresses of MX hosts, those that found nothing.
+    pub void_lookups: u8,
 }
 
 /// The results of RFC 7208 §2.6.

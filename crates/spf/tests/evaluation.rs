@@ -6,7 +6,7 @@ mod zone;
 
 use std::net::IpAddr;
 
-use mx6_spf::{Identity, Output, Request, SpfResult};
+use mx6_spf::{Evaluation, Identity, Output, Request, SpfResult, survey};
 use zone::{Pace, Zone, drive, evaluate};
 
 use SpfResult::{Fail, Neutral, None, Pass, PermError, SoftFail, TempError};
@@ -341,5 +341,49 @@ fn what_tells_of_the_sender() {
     ] {
         let output = check(zone, record, "192.0.2.1");
         assert_eq!(output.tells_of_sender, tells, "{record}: {output:?}");
+    }
+}
+
+/// A survey goes on where an evaluation gives up, and says which terms took what.
+#[test]
+fn what_a_record_takes() {
+    let many: String = (0..7).map(|n| format!("a{n}.example A 198.51.100.1\n")).collect();
+    let terms: String = (0..7).map(|n| format!(" a:a{n}.example")).collect();
+    let zone = format!("{many}big.example TXT v=spf1{terms} ~all\nend.example TXT v=spf1 a:nx.example -all\n");
+    for (record, want, spent) in [
+        (
+            "v=spf1 include:big.example a:a0.example include:big.example redirect=end.example",
+            (Fail, 19, 1),
+            &[
+                ("d.example", "include:big.example", 8, 0),
+                ("d.example", "a:a0.example", 1, 0),
+                ("d.example", "include:big.example", 8, 0),
+                ("d.example", "redirect=end.example", 1, 0),
+                ("end.example", "a:nx.example", 1, 1),
+            ][..],
+        ),
+        (
+            "v=spf1 ip4:192.0.2.9 a:x.nx.example mx:nx.example a:y.nx.example -all",
+            (Fail, 3, 3),
+            &[
+                ("d.example", "a:x.nx.example", 1, 1),
+                ("d.example", "mx:nx.example", 1, 1),
+                ("d.example", "a:y.nx.example", 1, 1),
+            ],
+        ),
+        ("v=spf1 include:d.example -all", (PermError, 60, 0), &[("d.example", "include:d.example", 60, 0)]),
+        ("v=spf1 -all", (Fail, 0, 0), &[]),
+    ] {
+        let zone = Zone::parse(&format!("{zone}\nd.example TXT {record}"));
+        let mail = request(IP4, "jack@d.example");
+        let Evaluation::Done(output) = survey(&mail, &zone) else { panic!("a warm oracle leaves nothing to ask") };
+        assert_eq!((output.result, output.lookups, output.void_lookups), want, "{record}");
+        let told: Vec<_> = output
+            .spent
+            .iter()
+            .map(|spent| (spent.domain.as_str(), spent.term.as_str(), spent.lookups, spent.void_lookups))
+            .collect();
+        assert_eq!(told, spent, "{record}");
+        assert_eq!(evaluate(&mail, &zone).spent, []);
     }
 }

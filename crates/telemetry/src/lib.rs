@@ -37,4 +37,4 @@ pub use status::{
 };
 pub use timings::{Bucket, Distribution, Timing};
 pub use trace::{Tracer, Tracing};
-pub use transcript::{Event, Said, TranscriptError, What, read_transcript};
+pub use transcript::{Event, Line, Said, TranscriptError, TranscriptReader, What, read_transcript};

@@ -1,6 +1,6 @@
 //! What was said in a session, as a live trace shows it and a saved one is read again: one JSON object an event, one line each.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -106,26 +106,111 @@ pub struct TranscriptError {
     pub reason: String,
 }
 
-/// The events of a saved transcript. Empty lines, and what a trace says of itself (how much it missed), are passed over.
+/// What a line of a saved transcript says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line {
+    /// Something happened in a session.
+    Event(Event),
+    /// The trace missed so many events, of whatever sessions were under way.
+    Missed(u64),
+    /// The trace left out so many sessions, from their beginnings to their ends.
+    DroppedSessions(u64),
+}
+
+/// Reads a saved transcript line by line. Empty lines are passed over; after an error there is nothing more.
+#[derive(Debug)]
+pub struct TranscriptReader<R> {
+    from: R,
+    line: usize,
+    octets: Vec<u8>,
+    has_failed: bool,
+}
+
+impl<R: BufRead> TranscriptReader<R> {
+    /// Reads from the beginning of a line.
+    pub fn new(from: R) -> TranscriptReader<R> {
+        TranscriptReader { from, line: 0, octets: Vec::new(), has_failed: false }
+    }
+
+    /// The number of the line that was read last, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The next line that says something. At most [`LINE_OCTETS_MAX`] octets are held.
+    fn read(&mut self) -> Result<Option<Line>, TranscriptError> {
+        loop {
+            self.octets.clear();
+            self.line += 1;
+            let line = self.line;
+            let failed = |column, reason: String| TranscriptError { line, column, reason };
+            let mut limited = (&mut self.from).take(LINE_OCTETS_MAX + 1);
+            let count = limited.read_until(b'\n', &mut self.octets).map_err(|error| failed(0, error.to_string()))?;
+            if count == 0 {
+                return Ok(None);
+            }
+            if count as u64 > LINE_OCTETS_MAX {
+                return Err(failed(0, format!("is longer than {LINE_OCTETS_MAX} octets")));
+            }
+            let text = std::str::from_utf8(&self.octets)
+                .map_err(|error| failed(error.valid_up_to() + 1, "an octet that is not UTF-8".to_owned()))?;
+            if !text.trim().is_empty() {
+                return parsed(text, line).map(Some);
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for TranscriptReader<R> {
+    type Item = Result<Line, TranscriptError>;
+
+    fn next(&mut self) -> Option<Result<Line, TranscriptError>> {
+        if self.has_failed {
+            return None;
+        }
+        let read = self.read().transpose();
+        self.has_failed = matches!(read, Some(Err(_)));
+        read
+    }
+}
+
+fn parsed(text: &str, line: usize) -> Result<Line, TranscriptError> {
+    let failed = |column, reason: String| TranscriptError { line, column, reason };
+    let value: Value = serde_json::from_str(text).map_err(|error| failed(error.column(), without_place(&error)))?;
+    let count = |key: &str| value.get(key).filter(|_| value.get("session").is_none()).and_then(Value::as_u64);
+    if let Some(missed) = count("missed") {
+        return Ok(Line::Missed(missed));
+    }
+    if let Some(dropped) = count("dropped_sessions") {
+        return Ok(Line::DroppedSessions(dropped));
+    }
+    let event = serde_json::from_value(value).map_err(|error| failed(1, format!("is no event: {error}")))?;
+    Ok(Line::Event(event))
+}
+
+/// What is wrong; the place within the line is told before it.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// The events of a saved transcript. What a trace says of itself (how much it missed) is passed over.
 ///
 /// # Errors
 /// At the first line that is no event.
 pub fn read_transcript(from: impl BufRead) -> Result<Vec<Event>, TranscriptError> {
     let mut events = Vec::new();
-    for (number, line) in from.lines().enumerate() {
-        let failed = |column, reason: String| TranscriptError { line: number + 1, column, reason };
-        let line = line.map_err(|error| failed(0, error.to_string()))?;
-        if line.trim().is_empty() {
-            continue;
+    for line in TranscriptReader::new(from) {
+        if let Line::Event(event) = line? {
+            events.push(event);
         }
-        let value: Value = serde_json::from_str(&line).map_err(|error| failed(error.column(), error.to_string()))?;
-        if value.get("session").is_none() && ["missed", "dropped_sessions"].iter().any(|key| value.get(key).is_some()) {
-            continue;
-        }
-        events.push(serde_json::from_value(value).map_err(|error| failed(1, format!("is no event: {error}")))?);
     }
     Ok(events)
 }
+
+/// Of one line: a mebibyte, which is the most of a message that a trace shows, takes up to six as JSON; and a record beside it.
+const LINE_OCTETS_MAX: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -164,9 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_trace_says_of_itself() {
+        let text = "{\"missed\":3}\n\n{\"session\":\"s\",\"ms\":1,\"event\":\"end\"}\n{\"dropped_sessions\":2}";
+        let mut reader = TranscriptReader::new(text.as_bytes());
+        let mut told = Vec::new();
+        while let Some(line) = reader.next() {
+            told.push((reader.line(), line.unwrap()));
+        }
+        let end = Event { session: "s".into(), ms: 1, what: What::End };
+        assert_eq!(told, [(1, Line::Missed(3)), (3, Line::Event(end)), (4, Line::DroppedSessions(2))]);
+    }
+
+    #[test]
     fn what_is_no_event_is_located() {
         for (text, words) in [
-            ("{\"session\":\"s\",\"ms\":1,\"event\":\"end\"}\n{\"session\":", "line 2, column 11: EOF"),
+            (
+                "{\"session\":\"s\",\"ms\":1,\"event\":\"end\"}\n{\"session\":",
+                "line 2, column 11: EOF while parsing a value",
+            ),
             ("{\"session\":\"s\",\"ms\":1,\"event\":\"client\"}", "line 1, column 1: is no event: either `text` or"),
             (
                 "{\"session\":\"s\",\"ms\":1,\"event\":\"shout\"}",
@@ -177,9 +277,15 @@ mod tests {
                 "line 1, column 1: is no event: Invalid",
             ),
             ("[]", "line 1, column 1: is no event"),
+            ("\n\n{} {}", "line 3, column 4: trailing characters"),
         ] {
             let error = read_transcript(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(words), "{text}: {error}");
         }
+        let error = read_transcript(&b"\n{\"session\":\"\xff"[..]).unwrap_err();
+        assert_eq!((error.line, error.column), (2, 13), "{error}");
+        let long = vec![b' '; 9 << 20];
+        let error = read_transcript(long.as_slice()).unwrap_err().to_string();
+        assert_eq!(error, "line 1, column 0: is longer than 8388608 octets");
     }
 }

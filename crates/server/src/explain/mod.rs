@@ -1,18 +1,20 @@
 //! `explain`: the same pipeline for a message in a file. Every fact is evaluated, whatever an earlier rule would already have decided.
 //!
 //! A real session is driven with the octets a client would send, so addresses, framing and limits are judged by the code that serves (`pipeline`).
-//! What its sender should do about an objection is `advice`; how all of it looks is `render`.
+//! What its sender should do about an objection is `advice`; how all of it looks is `render`. A session that was saved goes the same way (`replay`).
 
 mod advice;
 mod pipeline;
+mod plain;
 mod render;
+mod replay;
 
 use std::net::IpAddr;
 
-use mx6_dns::{Caches, Dns, DnsError};
+use mx6_dns::{Caches, Dns, DnsConfig, DnsError};
 use mx6_message_auth::{AuthConfig, MessageAuth, MessageAuthCaches, MessageAuthError};
 use mx6_policy::facts::Facts;
-use mx6_policy::{Client, RecipientClass, Rule, Stage};
+use mx6_policy::{Client, Connector, Gate, RecipientClass, Rule, Stage};
 use mx6_runtime::ShardError;
 use mx6_smtp::{Reply, Verdict};
 
@@ -20,7 +22,9 @@ use advice::Advice;
 use pipeline::Pipeline;
 
 use crate::check::dns_config;
-use crate::config::{ConfigError, NameSource, Options};
+use crate::config::{CacheOctets, ConfigError, NameSource, Options};
+
+pub use replay::{LeftOut, Replay, TranscriptFault, replay};
 
 /// One message and how it would come in.
 #[derive(Debug, Clone)]
@@ -55,6 +59,9 @@ pub enum ExplainError {
     /// The session would not get so far: a malformed address, say.
     #[error("the session would answer: {0}")]
     Session(String),
+    /// The transcript.
+    #[error(transparent)]
+    Transcript(#[from] TranscriptFault),
     /// Internal.
     #[error("a lookup was lost to a panic")]
     Lost,
@@ -66,7 +73,7 @@ impl ExplainError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ExplainError::Config(_) | ExplainError::Dns(_) => 78,
-            ExplainError::Session(_) => 65,
+            ExplainError::Session(_) | ExplainError::Transcript(_) => 65,
             ExplainError::MessageAuth(_) | ExplainError::Runtime(_) | ExplainError::Lost => 70,
         }
     }
@@ -92,18 +99,42 @@ pub struct Explanation {
 /// # Errors
 /// If the options cannot be used, or the session would refuse the envelope.
 pub fn explain(options: &Options, question: Question) -> Result<Explanation, ExplainError> {
-    let gate = options.gate()?;
-    let connectors = options.connectors()?;
-    let names = options.name_source()?;
-    let dns = dns_config(&names, options.dns_timeout()?)?;
-    let sizes = options.cache_octets()?;
-    let size_limit = options.checked_size_limit()?;
-    let hostname = options.hostname.clone().unwrap_or_else(|| "localhost".to_owned());
-    let auth_config = AuthConfig { authserv_id: hostname.clone(), hostname, further_ids: Vec::new() };
-    let client = Client::new(question.client, &connectors);
-    mx6_runtime::run_local(async move || {
-        let dns = Dns::new(&dns, Caches::new(&sizes.dns()))?;
-        let auth = MessageAuth::new(dns, MessageAuthCaches::new(&sizes.message_auth()), auth_config)?;
-        Pipeline { gate, client, auth, size_limit, names }.run(&question).await
-    })?
+    let setup = Setup::new(options)?;
+    let client = Client::new(question.client, &setup.connectors);
+    mx6_runtime::run_local(async move || setup.pipeline(client)?.run(&question).await)?
+}
+
+/// What explaining takes from the options.
+struct Setup {
+    gate: Gate,
+    connectors: Vec<Connector>,
+    names: NameSource,
+    dns: DnsConfig,
+    sizes: CacheOctets,
+    size_limit: u64,
+    auth: AuthConfig,
+}
+
+impl Setup {
+    fn new(options: &Options) -> Result<Setup, ConfigError> {
+        let names = options.name_source()?;
+        let hostname = options.hostname.clone().unwrap_or_else(|| "localhost".to_owned());
+        Ok(Setup {
+            gate: options.gate()?,
+            connectors: options.connectors()?,
+            dns: dns_config(&names, options.dns_timeout()?)?,
+            names,
+            sizes: options.cache_octets()?,
+            size_limit: options.checked_size_limit()?,
+            auth: AuthConfig { authserv_id: hostname.clone(), hostname, further_ids: Vec::new() },
+        })
+    }
+
+    /// Inside the executor.
+    fn pipeline(self, client: Client) -> Result<Pipeline, ExplainError> {
+        let Setup { gate, names, size_limit, sizes, .. } = self;
+        let dns = Dns::new(&self.dns, Caches::new(&sizes.dns()))?;
+        let auth = MessageAuth::new(dns, MessageAuthCaches::new(&sizes.message_auth()), self.auth)?;
+        Ok(Pipeline { gate, client, auth, size_limit, names })
+    }
 }

@@ -43,6 +43,22 @@ impl Asked {
     }
 }
 
+/// What there is to say something about.
+pub(super) struct About<'a> {
+    /// Every rule that objects, in the order of the gate.
+    pub(super) rules: &'a [Rule],
+    pub(super) facts: &'a Facts,
+    pub(super) helo: &'a str,
+    /// Local part and domain; none for the null reverse-path.
+    pub(super) reverse_path: Option<&'a (String, String)>,
+    /// The domain of the From field, if there is exactly one.
+    pub(super) author: Option<&'a str>,
+    /// The recipient's.
+    pub(super) domain: &'a str,
+    /// Whether the signatures in `facts` are those of the message.
+    pub(super) signatures_are_known: bool,
+}
+
 impl Pipeline {
     pub(super) async fn run(mut self, question: &Question) -> Result<Explanation, ExplainError> {
         let batch = DkimBatch::new(DkimBatchLimits::default(), Kernels::PORTABLE, Counters::default());
@@ -57,29 +73,31 @@ impl Pipeline {
         }
         let (class, stage, ruling) = self.judge(&asked, &facts);
         let rule = ruling.rule.unwrap_or(Rule::Accepted);
-        let advice = self.advice(question, &asked, class, &facts).await;
+        let about = About {
+            rules: &self.objections(&asked, class, &facts),
+            facts: &facts,
+            helo: &question.helo,
+            reverse_path: asked.reverse_path.as_ref(),
+            author: asked.evaluation.author_domain(),
+            domain: asked.domain.as_deref().unwrap_or_default(),
+            signatures_are_known: true,
+        };
+        let advice = self.advice(&about).await;
         let (verdict, would, names) = (ruling.verdict, ruling.would, self.names);
         Ok(Explanation { facts, stage, rule, verdict, would, class, names, advice })
     }
 
     /// What the sender should do about everything that is objected to, not only about what is objected to first: so that the next attempt is the last.
-    async fn advice(
-        &self,
-        question: &Question,
-        asked: &Asked,
-        class: Option<RecipientClass>,
-        facts: &Facts,
-    ) -> Vec<Advice> {
+    pub(super) async fn advice(&self, about: &About<'_>) -> Vec<Advice> {
+        let &About { rules, facts, helo, reverse_path, author, domain, signatures_are_known } = about;
         let case = Case {
-            rules: &self.objections(asked, class, facts),
+            rules,
             facts,
-            helo: &question.helo,
-            reverse_path: asked
-                .reverse_path
-                .as_ref()
-                .map(|(local_part, domain)| (local_part.as_str(), domain.as_str())),
-            author: asked.evaluation.author_domain(),
-            domain: asked.domain.as_deref().unwrap_or_default(),
+            helo,
+            reverse_path: reverse_path.map(|(local_part, domain)| (local_part.as_str(), domain.as_str())),
+            author,
+            domain,
+            signatures_are_known,
             size_limit: self.size_limit,
             ptr: self.gate.ptr,
             ptr_state: self.gate.reverse_dns_state(&facts.iprev),
@@ -170,7 +188,8 @@ impl Pipeline {
     }
 }
 
-fn identity_of(reverse_path: &ReversePath<'_>) -> Option<(String, String)> {
+/// Local part and domain of a reverse-path; none of the null one.
+pub(super) fn identity_of(reverse_path: &ReversePath<'_>) -> Option<(String, String)> {
     match reverse_path {
         ReversePath::Null => None,
         ReversePath::Mailbox(mailbox) => Some((mailbox.local_part.to_owned(), mailbox.domain.as_str().to_owned())),

@@ -4,7 +4,7 @@ use mx6_dkim::Cause;
 use mx6_policy::Rule;
 use mx6_policy::facts::Dkim;
 
-use super::{Advice, Case, DnsRecord, resolvers};
+use super::{Advice, Case, DnsRecord, unanswered};
 
 pub(super) fn advise(case: &Case<'_>, rule: Rule) -> Vec<Advice> {
     if case.facts.dkim.is_empty() {
@@ -45,9 +45,8 @@ fn of_signature(case: &Case<'_>, rule: Rule, signature: &Dkim) -> Advice {
     let Some(cause) = cause else { return Advice::new(rule, SENDING_SYSTEM, why) };
     if cause == Cause::KeyLookupFailed {
         let text = format!(
-            "{of} could not be checked now: {} got no answer for its key from the name servers of {domain}, or one that says they have trouble. Nothing has to be \
-             changed: the sending server will try again by itself. If it lasts, check that they answer: dig +tcp TXT {at}",
-            resolvers(case.names)
+            "{of} could not be checked now, its key could not be looked up: {}",
+            unanswered(case.names, domain, &format!("dig +tcp TXT {at}"))
         );
         return Advice::new(rule, format!("whoever runs the DNS of {domain}"), text);
     }

@@ -41,8 +41,18 @@ impl fmt::Display for DnsRecord {
     }
 }
 
+/// A name with its final dot; octets that mean something in a zone file, or nothing on a line, are written as `\\DDD` (RFC 1035 §5.1).
 fn absolute(name: &str) -> String {
-    format!("{}.", name.strip_suffix('.').unwrap_or(name))
+    let mut absolute = String::new();
+    for octet in name.strip_suffix('.').unwrap_or(name).bytes() {
+        match octet {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' | b'=' | b'+' => {
+                absolute.push(char::from(octet));
+            }
+            _ => absolute.push_str(&format!("\\{octet:03}")),
+        }
+    }
+    absolute + "."
 }
 
 fn quoted(octets: &[u8]) -> String {
@@ -91,6 +101,10 @@ mod tests {
             (
                 DnsRecord::ptr("192.0.2.1".parse().unwrap(), "a.example."),
                 "1.2.0.192.in-addr.arpa. 3600 IN PTR a.example.".to_owned(),
+            ),
+            (
+                DnsRecord::address("a b\n;ü.example", v6),
+                "a\\032b\\010\\059\\195\\188.example. 3600 IN AAAA 2001:db8::1".to_owned(),
             ),
             (DnsRecord::address("a.example", v6), "a.example. 3600 IN AAAA 2001:db8::1".to_owned()),
             (

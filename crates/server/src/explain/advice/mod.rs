@@ -8,12 +8,13 @@ mod other;
 mod reverse_dns;
 mod spf;
 
-use mx6_message_auth::MessageAuth;
+use mx6_message_auth::{MessageAuth, SpfSender};
 use mx6_policy::facts::{Facts, PtrState};
 use mx6_policy::{PtrMode, Rule};
 
 pub(super) use dns_record::DnsRecord;
 
+use super::plain::plain;
 use crate::config::NameSource;
 
 /// One thing to do.
@@ -35,7 +36,9 @@ pub(super) struct Advice {
 
 impl Advice {
     fn new(rule: Rule, who: impl Into<String>, text: impl Into<String>) -> Advice {
-        let (who, text) = (who.into(), text.into());
+        let (who, text): (String, String) = (who.into(), text.into());
+        // Much of both is a peer's.
+        let (who, text) = (plain(&who), plain(&text));
         Advice { rule, who, text, records: Vec::new(), replaces: Vec::new(), is_alternative: false }
     }
 
@@ -57,12 +60,20 @@ pub(super) struct Case<'a> {
     pub(super) author: Option<&'a str>,
     /// The recipient's.
     pub(super) domain: &'a str,
+    /// Whether the signatures in `facts` are those of the message; there may be others where not all of it is at hand.
+    pub(super) signatures_are_known: bool,
     pub(super) size_limit: u64,
     pub(super) ptr: PtrMode,
     /// What the gate counts of the client's reverse DNS.
     pub(super) ptr_state: PtrState,
     pub(super) auth: &'a MessageAuth,
     pub(super) names: &'a NameSource,
+}
+
+impl<'a> Case<'a> {
+    fn sender(&self) -> SpfSender<'a> {
+        SpfSender { client: self.facts.client, helo: self.helo, reverse_path: self.reverse_path }
+    }
 }
 
 /// What the sender should do about each of the rules.
@@ -73,7 +84,11 @@ pub(super) async fn advise(case: &Case<'_>) -> Vec<Advice> {
             Rule::ReverseDns | Rule::ReverseDnsTempFail => advice.extend(reverse_dns::advise(case, rule).await),
             Rule::SpfOrDkim | Rule::SpfOrDkimTempFail => {
                 let mut ways = spf::advise(case, rule).await;
-                ways.extend(dkim::advise(case, rule));
+                if case.signatures_are_known {
+                    ways.extend(dkim::advise(case, rule));
+                } else {
+                    ways.iter_mut().for_each(|way| way.text.insert_str(0, UNLESS_SIGNED));
+                }
                 let is_alternative = ways.len() > 1;
                 advice.extend(ways.into_iter().map(|way| Advice { is_alternative, ..way }));
             }
@@ -83,14 +98,27 @@ pub(super) async fn advise(case: &Case<'_>) -> Vec<Advice> {
     advice
 }
 
-/// Whom the gate asks, for people.
-fn resolvers(names: &NameSource) -> String {
-    match names {
+const UNLESS_SIGNED: &str =
+    "Needed unless the message has a DKIM signature that counts, which cannot be told without all of its octets. ";
+
+/// That a lookup below `name` failed for now, whom it was asked of, and what to do; `command` asks the same.
+fn unanswered(names: &NameSource, name: &str, command: &str) -> String {
+    let resolver = match names {
         NameSource::Servers(servers) => {
             let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
             format!("the resolver {}", servers.join(" or "))
         }
         NameSource::System => "the resolver of this system (/etc/resolv.conf)".to_owned(),
-        NameSource::Zone(path) => format!("the zone file {}", path.display()),
-    }
+        NameSource::Zone(path) => {
+            return format!(
+                "the zone file {} delegates {name} to name servers that are not in it, which counts as a failure for now. A server that asks real name servers would \
+                 defer the message as long as these do not answer; the sending server then tries again by itself. Whether they do: {command}",
+                path.display()
+            );
+        }
+    };
+    format!(
+        "{resolver} got no answer from the name servers of {name}, or one that says they have trouble. Nothing has to be changed: the sending server will try again by \
+         itself. If it lasts, check that they answer: {command}"
+    )
 }

@@ -4,7 +4,7 @@ use mx6_message_auth::is_valid_target;
 use mx6_policy::facts::PtrState;
 use mx6_policy::{PtrMode, Rule};
 
-use super::{Advice, Case, DnsRecord, resolvers};
+use super::{Advice, Case, DnsRecord, unanswered};
 
 pub(super) async fn advise(case: &Case<'_>, rule: Rule) -> Vec<Advice> {
     let address = case.facts.client;
@@ -21,12 +21,18 @@ pub(super) async fn advise(case: &Case<'_>, rule: Rule) -> Vec<Advice> {
         return vec![Advice::new(rule, owner_of(name), text).publish(DnsRecord::address(name, address))];
     }
     let (name, choice) = host_name(case);
+    let leads_back = case.auth.resolves_to(address, &name).await;
+    let doubt = match leads_back {
+        Some(false) if is_valid_target(case.helo) => format!(
+            " But {name} does not resolve to {address}, so it may be the name of another server: then correct the HELO first, and use the server's own name here."
+        ),
+        _ => String::new(),
+    };
     let text = format!(
-        "The address {address} has no reverse DNS (PTR record), as every server that sends mail over IPv6 should have. {choice} Give it a name: only \
-         whoever holds the address block can do that, often in a form of his customer portal."
+        "The address {address} has no reverse DNS (PTR record), as every server that sends mail over IPv6 should have. {choice}{doubt} Give it a name: only whoever \
+         holds the address block can do that, often in a form of the provider's customer portal."
     );
     let ptr = Advice::new(rule, holder_of(case), text).publish(DnsRecord::ptr(address, &name));
-    let leads_back = case.auth.resolves_to(address, &name).await;
     let need = match case.ptr {
         PtrMode::Fcrdns => "This is needed as well: the name must lead back to the address.",
         PtrMode::Exists => {
@@ -47,11 +53,8 @@ fn temporary(case: &Case<'_>, rule: Rule) -> Advice {
         PtrState::TempFail => format!("The reverse DNS of {address} could not be looked up"),
         _ => format!("The names in the reverse DNS of {address} could not be resolved"),
     };
-    let text = format!(
-        "{what}: {} got no answer from the name servers responsible, or one that says they have trouble. Nothing has to be changed: the sending server will \
-         try again by itself. If it lasts, check that these name servers answer: dig +tcp -x {address}",
-        resolvers(case.names)
-    );
+    let name = format!("the reverse zone of {address}");
+    let text = format!("{what}: {}", unanswered(case.names, &name, &format!("dig +tcp -x {address}")));
     Advice::new(rule, holder_of(case), text)
 }
 
