@@ -5,7 +5,7 @@ mod completions;
 mod config;
 mod explain;
 mod man;
-mod options_reference;
+mod reference;
 mod report;
 mod serve;
 mod tail;
@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Top(top::Top),
     Man(man::Man),
     Completions(completions::Completions),
-    OptionsReference(options_reference::OptionsReference),
+    Reference(reference::Reference),
 }
 
 impl Command {
@@ -50,7 +50,7 @@ impl Command {
             Command::Top(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::Completions(command) => command.run(),
-            Command::OptionsReference(command) => command.run(),
+            Command::Reference(command) => command.run(),
         }
     }
 }
