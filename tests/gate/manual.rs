@@ -184,7 +184,7 @@ fn is_of_flag(letter: char) -> bool {
 }
 
 /// Other programs whose flags the manual names.
-const OTHERS: [&str; 6] = ["cargo ", "curl ", "systemctl ", "journalctl ", "mdbook ", "tests/run.sh"];
+const OTHERS: [&str; 7] = ["swaks ", "cargo ", "curl ", "systemctl ", "journalctl ", "mdbook ", "tests/run.sh"];
 
 #[test]
 fn every_option_exists() {
