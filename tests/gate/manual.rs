@@ -364,6 +364,17 @@ fn every_key_exists() {
     assert!(files > 3);
 }
 
+/// HAProxy takes what it is told to.
+#[test]
+fn the_balancer_s_configuration_is_one() {
+    let page = &chapters()["deployment.md"];
+    let block = page.split("```\n").find(|block| block.contains("send-proxy-v2")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("haproxy.cfg");
+    std::fs::write(&file, block).unwrap();
+    succeed(Command::new("haproxy").args(["-c", "-f"]).arg(&file));
+}
+
 /// One screen: what it is, two pictures, two commands, and where to read on.
 #[test]
 fn the_readme_fits_a_screen() {
