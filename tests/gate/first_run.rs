@@ -1,4 +1,4 @@
-//! The first run, as the README tells it: the quickstart gate, and one message for each row of the rule table.
+//! The first run, as README and manual tell it: the quickstart gate, and one message for each row of the rule table.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -32,6 +32,14 @@ fn fresh_folder() -> tempfile::TempDir {
     dir
 }
 
+/// Lines of the block of the manual's quick start that has `word` in it.
+fn shown(word: &str) -> Vec<String> {
+    let page = files::read(&workspace().join("docs/src/quick-start.md"));
+    let mut blocks = page.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.find(|block| block.contains(word)).unwrap_or_else(|| panic!("no block with {word:?}"));
+    block.lines().filter(|line| *line != "…").map(str::to_owned).collect()
+}
+
 /// On ports of the kernel's choosing.
 #[test]
 fn the_sample_shows_every_row() {
@@ -54,6 +62,9 @@ fn the_sample_shows_every_row() {
     let ended = run(Command::new(loadgen()).args(sample).current_dir(folder.path()));
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.stdout.contains("14 of 14 replies as expected"), "{}", ended.stdout);
+    for line in shown("14 of 14 replies") {
+        assert!(ended.stdout.contains(&line), "the quick start shows {line:?}, not in\n{}", ended.stdout);
+    }
     let stored = files::new_in(&folder.path().join("mail"));
     assert_eq!(stored.len(), 5);
     for path in stored {
@@ -77,6 +88,12 @@ fn the_ports_of_the_readme() {
         gate.until_stderr("three listeners", |lines| Some(listening_on(lines)).filter(|told| told.len() >= 3));
     listening.sort();
     assert_eq!(listening, ["127.0.0.1:2525", "[::1]:2524", "[::1]:2525"].map(|address| address.parse().unwrap()));
+    let mut words = shown("mx6: listening on");
+    // Which kernels there are is the machine's.
+    words.retain(|line| !line.starts_with("mx6: kernels"));
+    gate.until_stderr("what the quick start shows", |lines| {
+        words.iter().all(|word| lines.contains(word)).then_some(())
+    });
     let sample =
         namespace.command(&loadgen().display().to_string()).arg("sample").current_dir(folder.path()).output().unwrap();
     assert!(sample.status.success(), "{}", String::from_utf8_lossy(&sample.stdout));

@@ -31,6 +31,7 @@ mod lmtp;
 mod load;
 mod loadgen;
 mod maildir;
+mod manual;
 mod message_auth;
 mod modes;
 mod monitoring;

@@ -15,6 +15,7 @@ mod log;
 mod messages;
 mod observer;
 mod ranking;
+mod record_fields;
 mod recorder;
 mod status;
 mod timings;
@@ -30,6 +31,7 @@ pub use gateway::is_private;
 pub use log::{LogError, LogTarget, OpenLog};
 pub use messages::{Level, is_told, level, set_level, tell};
 pub use observer::Observer;
+pub use record_fields::records_reference;
 pub use recorder::{Recorder, Recorders, Reopen};
 pub use status::{
     CacheStatus, DecisionCount, DnsStatus, Finding, GateStatus, LastRefusal, LogStatus, NextHopStatus, Observed,

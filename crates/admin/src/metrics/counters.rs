@@ -85,7 +85,7 @@ fn worry(counter: Counter) -> &'static str {
         | Counter::MessageLimit
         | Counter::RecipientLimit
         | Counter::IdentityLimit => {
-            "When wanted senders are among them: see the decisions with rule rate-limit, and raise --limit"
+            "When wanted senders are among them: see the decisions with that rule, and raise --limit"
         }
         Counter::LimitForgotten | Counter::LimitUntracked => {
             "When it grows: the table of limits is too small for the clients of this gate"
@@ -100,7 +100,7 @@ fn worry(counter: Counter) -> &'static str {
         Counter::ShedForDescriptors | Counter::ShedUnaccepted => {
             "When it grows: raise the limit of open files (LimitNOFILE)"
         }
-        Counter::ShedForConnections => "When it grows: raise the sessions of a shard, or add shards",
+        Counter::ShedForConnections => "When it grows: add shards",
         Counter::ShedForNextHop => "When it grows: the next hops are slow; see mx6_stage_seconds of rcpt and delivery",
         Counter::NextHopReleased => "A rise means many slow senders; harmless by itself",
         Counter::PrivateClients | Counter::MappedClients => {

@@ -107,7 +107,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "Connections to next hops over which EHLO was said", ""),
     family!(Counter "mx6_next_hop_reused", None, [], |status| counted(status, "next_hop_reused"), "Times an idle connection was taken", ""),
     family!(Counter "mx6_next_hop_found_dead", None, [], |status| counted(status, "next_hop_found_dead"),
-        "Idle connections that turned out to be dead", "When it is near mx6_next_hop_reused: next hops close idle connections sooner than we"),
+        "Idle connections that turned out to be dead", "When it is near mx6_next_hop_reused_total: next hops close idle connections sooner than we"),
     family!(Counter "mx6_next_hop_failed", None, [], |status| counted(status, "next_hop_failed"),
         "Attempts to connect that failed, a refusing greeting or EHLO included", "When it grows: mx6_next_hop_healthy_shards says which next hop"),
     family!(Counter "mx6_next_hop_replays", None, [], |status| counted(status, "next_hop_replays"),

@@ -6,7 +6,7 @@ mod completions;
 mod config;
 mod explain;
 mod man;
-mod options_reference;
+mod reference;
 mod report;
 mod serve;
 mod tail;
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Trace(trace::Trace),
     Man(man::Man),
     Completions(completions::Completions),
-    OptionsReference(options_reference::OptionsReference),
+    Reference(reference::Reference),
 }
 
 impl Command {
@@ -54,7 +54,7 @@ impl Command {
             Command::Trace(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::Completions(command) => command.run(),
-            Command::OptionsReference(command) => command.run(),
+            Command::Reference(command) => command.run(),
         }
     }
 }
