@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::gate::{Gate, Setup, binary, mx6, mx6_into};
@@ -142,4 +143,29 @@ fn a_narrow_terminal() {
     let screen = terminal.until("another", |screen| screen.contains(" accept ").then(|| screen.to_owned()));
     assert!(screen.lines().skip_while(|line| !line.contains(" defer ")).count() >= 2, "{screen}");
     terminal.press("C-c");
+}
+
+/// Who does not read misses some, and hears how many.
+#[test]
+fn what_was_missed_is_told() {
+    let mut gate = Setup::new().cores(1).args(&["--admin", "127.0.0.1:0"]).start();
+    let address = admin(&mut gate, 1).remove(0);
+    let file = log_of(&gate).with_file_name("shown");
+    let tail = mx6_into(&file, &["tail", "--admin", &address]);
+    send(&gate, NO_PTR, "bob@open.example");
+    lines(&file, 1);
+    tail.signal(Signal::STOP);
+    let refused = "RCPT TO:<bob@elsewhere.example>\r\n".repeat(90);
+    // More than may wait in the gate and in the sockets between.
+    for _ in 0..200 {
+        let mut smtp = Client::greeted(&gate, PASS, "mail.pass.example");
+        smtp.ok("MAIL FROM:<alice@pass.example>");
+        smtp.send(&refused);
+        (0..90).for_each(|_| assert!(smtp.reply().starts_with("550 5.7.1 ")));
+    }
+    tail.signal(Signal::CONT);
+    until("how many were missed", || {
+        let text = fs::read_to_string(&file).unwrap();
+        text.lines().any(|line| line.contains("missing here: they fell faster than they were read")).then_some(())
+    });
 }
