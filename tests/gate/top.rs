@@ -129,6 +129,20 @@ fn the_terminal_is_resized_and_given_back() {
     terminal.until("a terminal that echoes and waits for lines", |screen| screen.contains("ended 0").then_some(()));
 }
 
+/// A terminal that is closed ends it: nothing is left that looks at a terminal that is no more.
+#[test]
+fn the_terminal_goes_away() {
+    let Some(terminal) = Terminal::start(80, 24) else { return skip("tmux is not installed") };
+    let (_gate, address) = observed();
+    terminal.run(&binary(), &["top", "--admin", &address, "--interval", "200ms"]);
+    terminal.until("figures", |screen| agrees(screen, &status(&address)).then_some(()));
+    let process = format!("/proc/{}/cmdline", terminal.running());
+    assert!(std::fs::read_to_string(&process).unwrap().contains("top"));
+    drop(terminal);
+    // What init has not yet looked after has no command line.
+    until("top to end", || std::fs::read(&process).unwrap_or_default().is_empty().then_some(()));
+}
+
 #[test]
 fn a_gate_goes_away_and_comes_back() {
     let Some(terminal) = Terminal::start(80, 24) else { return skip("tmux is not installed") };

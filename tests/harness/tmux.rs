@@ -43,6 +43,16 @@ impl Terminal {
         succeed(&mut self.tmux(&["send-keys", key]));
     }
 
+    /// The process that the shell runs.
+    pub fn running(&self) -> u32 {
+        let shell = succeed(&mut self.tmux(&["list-panes", "-F", "#{pane_pid}"]));
+        let shell = shell.trim();
+        until("the shell to run something", || {
+            let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+            children.split_whitespace().next()?.parse().ok()
+        })
+    }
+
     /// Another size.
     pub fn resize(&self, columns: u16, rows: u16) {
         succeed(&mut self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]));

@@ -12,7 +12,9 @@ mod tabs;
 mod tests;
 mod words;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 use mx6_telemetry::Status;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use thiserror::Error;
 
@@ -63,23 +67,41 @@ pub fn watch(address: &Address, interval: Duration) -> Result<(), TopError> {
 
 fn show(mut terminal: DefaultTerminal, heard: &Receiver<Heard>, ended: &AtomicBool) -> io::Result<()> {
     let mut screen = Screen::new(Looks::of_environment());
+    let keys = keys()?;
     while !ended.load(Ordering::Relaxed) {
         heard.try_iter().for_each(|status| screen.hear(status));
         terminal.draw(|frame| screen.draw(frame))?;
-        let waiting = match event::poll(LOOK_EVERY) {
-            // A signal woke us.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            waiting => waiting?,
-        };
-        if waiting
-            && let Event::Key(key) = event::read()?
-            && key.kind != KeyEventKind::Release
-            && screen.press(key) == Then::Quit
-        {
+        if !is_there(&keys, LOOK_EVERY)? {
             break;
+        }
+        while event::poll(Duration::ZERO)? {
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && screen.press(key) == Then::Quit
+            {
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// Where keys come from: as [`event`] has it.
+fn keys() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() { stdin.as_fd().try_clone_to_owned() } else { Ok(File::open("/dev/tty")?.into()) }
+}
+
+/// Waits for a key, but not longer than `most`; false if the terminal is gone, which [`event`] would never notice.
+fn is_there(keys: &OwnedFd, most: Duration) -> io::Result<bool> {
+    let mut terminal = [PollFd::new(keys, PollFlags::IN)];
+    let most = Timespec::try_from(most).map_err(io::Error::other)?;
+    match rustix::event::poll(&mut terminal, Some(&most)) {
+        // A signal woke us.
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(!terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)),
+    }
 }
 
 /// A status, or why there is none.
