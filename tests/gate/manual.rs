@@ -393,7 +393,10 @@ fn the_readme_fits_a_screen() {
     for command in commands {
         assert!(readme.contains(&format!("```\n{command}\n```")), "no {command}");
     }
-    assert!(readme.contains("](docs/src/pictures/status-light.png)") && readme.contains("](docs/src/quick-start.md)"));
+    assert!(
+        readme.contains("](docs/src/pictures/status-light.png)") && readme.contains("](docs/src/pictures/top.svg)")
+    );
+    assert!(readme.contains("](docs/src/quick-start.md)"));
 }
 
 /// Nothing was left for later.
