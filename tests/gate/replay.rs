@@ -418,6 +418,8 @@ fn sessions_of_a_gate() {
         (Some(9), &json!(0), Some(2)),
         "{told:#}"
     );
+    let why = "a DKIM signature that counts would change it; then one of good.example counted";
+    assert!(told.to_string().contains(why), "{told:#}");
     // The names of now: the address of PASS has lost its PTR record.
     let world =
         World::new(zone.replace("5.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0 IN PTR mail.pass.example.\n", ""));
