@@ -79,6 +79,12 @@ impl World {
     }
 }
 
+/// Client, HELO, reverse-path, the rule that objects, further flags, and how many records are to be published.
+type Helped<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [&'a str], usize);
+
+/// Client, reverse-path, message, further flags, the rule that objects, whom the advice is for, and words of it.
+type Told<'a> = (&'a str, &'a str, &'a str, &'a [&'a str], &'a str, &'a str, &'a str);
+
 /// All rows are refused, and accepted once the records that the text of `explain` prints are in the zone.
 #[test]
 fn what_is_told_helps_when_published() {
@@ -91,7 +97,7 @@ fn what_is_told_helps_when_published() {
         + "early.example. 300 IN TXT \"v=spf1 -ip6:2001:db8:1::/64 -all\"\n"
         + "deep.example. 300 IN TXT \"v=spf1 a:v1.example a:v2.example a:v3.example -all\"\n";
     let message = plain("alice@bare.example", "advice");
-    let rows: [(&str, &str, &str, &str, &[&str], usize); 11] = [
+    let rows: [Helped<'_>; 11] = [
         (NO_PTR, "new.bare.example", "alice@bare.example", "reverse-dns", &[], 3),
         (NO_PTR, "new.bare.example", "alice@bare.example", "reverse-dns", &["--ptr", "fcrdns"], 3),
         (MISMATCH, "mail.mismatch.example", "alice@bare.example", "reverse-dns", &["--ptr", "fcrdns"], 2),
@@ -289,7 +295,7 @@ fn who_is_told_what() {
     let large = with_body("alice@pass.example", "large", &body(70_000));
     let bare = message.replace("this is", "this\ris");
     let signed = Key::rsa().sign("signer.tempfail.example", "relaxed/relaxed", &message);
-    let rows: [(&str, &str, &str, &[&str], &str, &str, &str); 9] = [
+    let rows: [Told<'_>; 9] = [
         (
             PASS,
             "a@pass.example",

@@ -12,9 +12,14 @@ pub(crate) struct Portions {
 }
 
 impl Portions {
-    /// The first portion of `octets`, and whether it is of a message. `awaited`: the session awaited octets of a message before it took these.
-    pub(crate) fn first<'o>(&self, octets: &'o [u8], awaited: bool) -> (&'o [u8], bool) {
-        if awaited && !self.in_chunks {
+    /// Whether a step whose session awaits octets of a message (`awaited`) takes nothing else: so it is by DATA, and not in chunks.
+    pub(crate) fn dotted(&self, awaited: bool) -> bool {
+        awaited && !self.in_chunks
+    }
+
+    /// The first portion of `octets`, and whether it is of a message. `dotted` holds for all that a step takes.
+    pub(crate) fn first<'o>(&self, octets: &'o [u8], dotted: bool) -> (&'o [u8], bool) {
+        if dotted {
             return (octets, true);
         }
         if self.chunk_left > 0 {
@@ -68,9 +73,9 @@ mod tests {
             ("BDAT 3\r\n.\r\n", true, "M11"),
             ("BDAT x\r\nNOOP\r\n", false, "C8 C6"),
         ] {
-            let (mut rest, mut told) = (taken.as_bytes(), Vec::new());
+            let (mut rest, mut told, dotted) = (taken.as_bytes(), Vec::new(), portions.dotted(awaited));
             while !rest.is_empty() {
-                let (portion, of_message) = portions.first(rest, awaited);
+                let (portion, of_message) = portions.first(rest, dotted);
                 portions.took(portion, of_message);
                 told.push(format!("{}{}", if of_message { 'M' } else { 'C' }, portion.len()));
                 rest = &rest[portion.len()..];

@@ -38,8 +38,9 @@ impl Tap {
 
     /// The client sent `octets`; `awaited`: the session awaited octets of a message before it took them.
     pub(crate) fn client(&mut self, mut octets: &[u8], awaited: bool) {
+        let dotted = self.portions.dotted(awaited);
         while !octets.is_empty() {
-            let (portion, of_message) = self.portions.first(octets, awaited);
+            let (portion, of_message) = self.portions.first(octets, dotted);
             self.portions.took(portion, of_message);
             if of_message {
                 self.message(portion);

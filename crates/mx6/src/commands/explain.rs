@@ -11,6 +11,10 @@ use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, failure};
 
 /// Evaluate a message in a file as if it came in now, or a saved session once more, and say every fact, the verdict and the reply.
 #[derive(Args)]
+#[command(
+    override_usage = "mx6 explain --client-ip <ADDR> --helo <NAME> --mail-from <ADDR> --rcpt-to <ADDR> [OPTIONS] <MESSAGE.eml>\n       \
+                      mx6 explain --transcript <FILE> [--session <ID>] [OPTIONS]"
+)]
 pub(crate) struct Explain {
     #[command(flatten)]
     configuration: Configuration,

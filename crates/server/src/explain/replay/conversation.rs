@@ -165,7 +165,8 @@ impl<'a> Listening<'a> {
         while !self.is_over {
             let rest = &input[at..];
             // One command at a time, so that each reply can be told with its command.
-            let (piece, of_message) = self.portions.first(rest, self.session.receiving_message());
+            let dotted = self.portions.dotted(self.session.receiving_message());
+            let (piece, of_message) = self.portions.first(rest, dotted);
             let (mut taken, mut goes_on) = self.turn(piece, of_message).await?;
             if taken == 0 && !goes_on && piece.len() < rest.len() {
                 (taken, goes_on) = self.turn(rest, of_message).await?;

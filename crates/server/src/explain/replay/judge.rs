@@ -39,6 +39,8 @@ pub(super) struct Answer {
     pub(super) reply: Option<String>,
     /// On trial: what it would be if the rules were enforced.
     pub(super) would: Option<String>,
+    /// Of then: whose DKIM signature passed.
+    pub(super) signer: Option<String>,
 }
 
 impl Answer {
@@ -61,8 +63,12 @@ impl Likeness {
         if then.reply.is_none() {
             return Likeness::Open("what was answered then is not in the transcript".to_owned());
         }
+        if let Some(unknown) = unknown {
+            let then =
+                then.signer.as_ref().map_or_else(String::new, |signer| format!("; then one of {signer} counted"));
+            return Likeness::Open(unknown + &then);
+        }
         match (then.is_positive(), now.is_positive()) {
-            _ if unknown.is_some() => Likeness::Open(unknown.unwrap_or_default()),
             (true, true) if then.would == now.would => Likeness::Same,
             (false, false) if then.reply == now.reply => Likeness::Same,
             (false, true) => match then.rule.as_deref().filter(|rule| !is_asked(rule)) {
@@ -229,7 +235,7 @@ impl Judge<'_> {
         let by_signatures = would.is_none() && matches!(ruling.rule, Some(Rule::SpfOrDkim | Rule::SpfOrDkimTempFail));
         let unknown = (by_signatures && !signatures_are_known(transaction)).then(|| {
             let left_out = message.left_out;
-            format!("{left_out} octets of the message are not in the transcript: a DKIM signature that counts would change it")
+            format!("{left_out} octets of the message are not in the transcript, and a DKIM signature that counts would change it")
         });
         let would = would.or_else(|| ruling.rule.zip(ruling.would.clone()));
         match (ruling.verdict, ruling.rule) {
@@ -317,7 +323,10 @@ fn answered_then(transaction: &Transaction, recipient: &Recipient, then: &mut Th
 
 fn answer(stage: &'static str, said: Option<&Said>, record: Option<&Value>) -> Answer {
     let field = |name: &str| record.and_then(|record| record[name].as_str()).map(str::to_owned);
-    Answer { stage, rule: field("rule"), reply: said.map(Said::text), would: field("would") }
+    let signatures = record.and_then(|record| record["dkim"].as_array()).into_iter().flatten();
+    let signer = signatures.filter(|dkim| dkim["result"] == "pass").find_map(|dkim| dkim["domain"].as_str());
+    let (rule, would, signer) = (field("rule"), field("would"), signer.map(str::to_owned));
+    Answer { stage, rule, reply: said.map(Said::text), would, signer }
 }
 
 fn at_mail(transaction: &Transaction, too_large: Option<&Reply>, then: &mut Then) -> Compared {
@@ -332,13 +341,14 @@ fn at_mail(transaction: &Transaction, too_large: Option<&Reply>, then: &mut Then
 }
 
 fn refused(stage: Stage, rule: Rule, reply: &Reply) -> Answer {
-    Answer { stage: stage.name(), rule: Some(rule.name().to_owned()), reply: Some(reply.to_string()), would: None }
+    let (rule, reply) = (Some(rule.name().to_owned()), Some(reply.to_string()));
+    Answer { stage: stage.name(), rule, reply, would: None, signer: None }
 }
 
 fn accepted(stage: Stage, reply: &str, would: Option<(Rule, Reply)>) -> Answer {
     let rule = would.as_ref().map_or(Rule::Accepted, |(rule, _)| *rule);
-    let would = would.map(|(_, reply)| reply.to_string());
-    Answer { stage: stage.name(), rule: Some(rule.name().to_owned()), reply: Some(reply.to_owned()), would }
+    let (rule, reply) = (Some(rule.name().to_owned()), Some(reply.to_owned()));
+    Answer { stage: stage.name(), rule, reply, would: would.map(|(_, reply)| reply.to_string()), signer: None }
 }
 
 /// On trial an objection lets pass.

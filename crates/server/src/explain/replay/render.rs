@@ -99,8 +99,8 @@ fn compared_to_json(compared: &Compared) -> Value {
 }
 
 fn answer_to_json(answer: &Answer) -> Value {
-    let Answer { stage, rule, reply, would } = answer;
-    json!({ "stage": stage, "rule": rule, "reply": reply, "would": would })
+    let Answer { stage, rule, reply, would, signer } = answer;
+    json!({ "stage": stage, "rule": rule, "reply": reply, "would": would, "signer": signer })
 }
 
 impl fmt::Display for Replay {
@@ -142,7 +142,7 @@ impl Replay {
 }
 
 fn write_session(f: &mut String, session: &Replayed) -> fmt::Result {
-    write!(f, "\nsession  {} of {}", plain(&session.id), session.client)?;
+    write!(f, "\n=== session  {} of {}", plain(&session.id), session.client)?;
     if !session.helo.is_empty() {
         write!(f, ", HELO {}", plain(&session.helo))?;
     }
@@ -186,9 +186,8 @@ fn message_line(transaction: &Transaction) -> String {
     let Message { octets, left_out, header_is_whole, has_ended, .. } = message;
     let mut line = counted(*octets, "octet");
     if *left_out > 0 {
-        let how_far =
-            if *header_is_whole { "its header section is here" } else { "not even its header section is whole" };
-        let _ = write!(line, " and {left_out} that are not in the transcript: {how_far}");
+        let how_far = if *header_is_whole { "of its body" } else { "of its header section too" };
+        let _ = write!(line, "; {left_out} more, {how_far}, are not in the transcript");
     }
     if !has_ended {
         line.push_str("; its end never came");
