@@ -36,7 +36,7 @@ pub(crate) async fn trace(State(shared): State<Shared>, Query(query): Query<Hash
 
 /// The tracer's events, a line each; an empty line when nothing happens, so that a reader that left is noticed.
 fn lines(tracer: Tracer, wanted: Wanted, place: OwnedSemaphorePermit) -> Body {
-    let sessions = Sessions { wanted, known: HashMap::new(), order: VecDeque::new(), octets: 0, dropped: 0 };
+    let sessions = Sessions::new(wanted);
     let stream = unfold((tracer, sessions, place), async |(mut tracer, mut sessions, place)| {
         loop {
             let heard = tokio::time::timeout(SILENCE_MAX, tracer.next()).await;
@@ -99,6 +99,8 @@ struct Sessions {
     known: HashMap<String, Session>,
     /// Those that wait, the oldest first.
     order: VecDeque<String>,
+    /// Those that are told and once were among the oldest.
+    told: VecDeque<String>,
     /// Of all lines that wait.
     octets: usize,
     /// Sessions that were forgotten before anything was known of them, and not told yet.
@@ -112,6 +114,11 @@ struct Session {
 }
 
 impl Sessions {
+    fn new(wanted: Wanted) -> Sessions {
+        let (order, told) = (VecDeque::new(), VecDeque::new());
+        Sessions { wanted, known: HashMap::new(), order, told, octets: 0, dropped: 0 }
+    }
+
     /// The lines that can be told now.
     fn take(&mut self, event: &Arc<Event>) -> String {
         let began = matches!(event.what, What::Connect { .. });
@@ -148,16 +155,20 @@ impl Sessions {
         note + &told
     }
 
-    /// Keeps what waits within its room.
+    /// Keeps what waits within its room, and what is known of sessions whose end may have been missed.
     fn forget(&mut self) {
         while self.octets > WAITING_OCTETS_MAX || self.order.len() > SESSIONS_MAX {
-            let Some(oldest) = self.order.pop_front() else { return };
-            if self.known.get(&oldest).is_some_and(|session| !session.is_wanted)
-                && let Some(session) = self.known.remove(&oldest)
-            {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if self.known.get(&oldest).is_some_and(|session| session.is_wanted) {
+                self.told.push_back(oldest);
+            } else if let Some(session) = self.known.remove(&oldest) {
                 self.octets -= session.waiting.len();
                 self.dropped += 1;
             }
+        }
+        while self.told.len() > SESSIONS_MAX {
+            let Some(oldest) = self.told.pop_front() else { break };
+            self.dropped += u64::from(self.known.remove(&oldest).is_some());
         }
     }
 }
@@ -168,7 +179,7 @@ const EVENTS_WAITING_MAX: usize = 8192;
 const MESSAGE_OCTETS_MAX: u64 = 1 << 20;
 /// Of all sessions that wait for a decision.
 const WAITING_OCTETS_MAX: usize = 16 << 20;
-/// Sessions that wait.
+/// Sessions that wait; and as many again that are told and go on.
 const SESSIONS_MAX: usize = 10_000;
 /// After so long without an event a line says that the gate is there.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -182,7 +193,7 @@ mod tests {
     fn sessions(query: &[(&str, &str)]) -> Sessions {
         let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let wanted = Wanted::parse(query).unwrap();
-        Sessions { wanted, known: HashMap::new(), order: VecDeque::new(), octets: 0, dropped: 0 }
+        Sessions::new(wanted)
     }
 
     fn event(session: &str, what: What) -> Arc<Event> {
@@ -232,6 +243,21 @@ mod tests {
         assert!((24..=26).contains(&dropped), "{dropped}");
         assert_eq!(some.take(&decided("0", json!({"rule": "reverse-dns"}))), "", "it was forgotten");
         assert!(some.take(&decided("39", json!({"rule": "reverse-dns"}))).lines().count() == 3);
+    }
+
+    /// The ends of sessions may be missed.
+    #[test]
+    fn what_is_told_is_bounded() {
+        let mut all = sessions(&[]);
+        let mut told = String::new();
+        for number in 0..3 * SESSIONS_MAX {
+            told += &all.take(&connect(&number.to_string(), "::1"));
+            assert!(all.known.len() <= 2 * SESSIONS_MAX + 1);
+        }
+        let dropped = told.lines().filter(|line| line.starts_with("{\"dropped_sessions\":1}"));
+        assert_eq!(dropped.count(), SESSIONS_MAX);
+        assert_eq!(all.take(&said("0", 3)), "", "it was forgotten");
+        assert_eq!(all.take(&said(&(3 * SESSIONS_MAX - 1).to_string(), 3)).lines().count(), 1);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Page<'_> {
             Column::left("recipients", 12, 12),
             Column::right("a second", 8),
             Column::right("in all", 13),
-            Column::rest(if self.history[0].is_empty() { "" } else { &curve }, 8, 300),
+            Column::rest(if shown < 1000 { "" } else { &curve }, 8, 300),
         ];
         let row = |(name, count, verdict): (&str, Count, &str), history: &Vec<f64>| {
             let style = colour_of(verdict);
