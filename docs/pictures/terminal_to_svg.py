@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes a picture of a terminal: reads what `tmux capture-pane -e -p` prints, writes SVG.
 
-    tmux capture-pane -e -p | docs/pictures/terminal_to_svg.py "mx6 top over a gate under load" > docs/pictures/top.svg
+    tmux capture-pane -e -p | docs/pictures/terminal_to_svg.py "mx6 top over a gate under load" > docs/src/pictures/top.svg
 
 Blocks are drawn as rectangles, so that bars are whole at every size; text is text, and keeps to its columns whatever the font.
 """

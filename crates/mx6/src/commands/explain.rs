@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Configuration;
+use super::config::print;
 use crate::failure::{EX_CONFIG, EX_DATAERR, EX_USAGE, Failure, failure};
 
 /// Evaluate a message in a file as if it came in now, or a saved session once more, and say every fact, the verdict and the reply.
@@ -69,12 +70,7 @@ impl Explain {
             }
             (None, None) => return Err(failure(EX_USAGE)(anyhow::anyhow!("give a message, or --transcript"))),
         };
-        if self.json {
-            println!("{object}");
-        } else {
-            println!("{text}");
-        }
-        Ok(())
+        print(&if self.json { format!("{object}\n") } else { format!("{text}\n") })
     }
 }
 

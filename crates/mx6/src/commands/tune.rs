@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::config::print;
 use crate::failure::{EX_OSERR, Failure, failure};
 
 /// Look at this machine and recommend flags, kernel settings and limits of the unit, each with its reason.
@@ -32,12 +33,11 @@ impl Tune {
         let facts = mx6_server::tune::facts(self.for_cores.map(usize::from), self.for_memory);
         let facts = facts.map_err(failure(EX_OSERR))?;
         let plan = mx6_server::tune::recommend(&facts);
-        match (self.json, self.toml) {
-            (true, _) => println!("{:#}", plan.to_json(&facts)),
-            (_, true) => print!("{}", plan.to_toml(&facts)),
-            _ => print!("{}", plan.to_text(&facts)),
-        }
-        Ok(())
+        print(&match (self.json, self.toml) {
+            (true, _) => format!("{:#}\n", plan.to_json(&facts)),
+            (_, true) => plan.to_toml(&facts),
+            _ => plan.to_text(&facts),
+        })
     }
 }
 
