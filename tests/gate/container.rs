@@ -42,7 +42,8 @@ fn recipe() {
         assert_eq!(asked.code, Some(0), "{instruction:?}: {asked:#?}");
     }
     let there = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"];
-    let lacking: Vec<_> = libraries().into_iter().filter(|path| !there.iter().any(|name| path.ends_with(name))).collect();
+    let lacking: Vec<_> =
+        libraries().into_iter().filter(|path| !there.iter().any(|name| path.ends_with(name))).collect();
     assert!(lacking.is_empty(), "distroless/cc has no {lacking:#?}");
 }
 
@@ -52,7 +53,10 @@ fn profile() {
     let profile = RunLine::of("docker").profile();
     assert_eq!([&profile["defaultAction"], &profile["defaultErrnoRet"]], [&json!("SCMP_ACT_ERRNO"), &json!(ENOSYS)]);
     let groups = profile["syscalls"].as_array().unwrap();
-    assert!(groups.iter().all(|group| group["action"] == "SCMP_ACT_ALLOW" && group["comment"].is_string()), "{groups:#?}");
+    assert!(
+        groups.iter().all(|group| group["action"] == "SCMP_ACT_ALLOW" && group["comment"].is_string()),
+        "{groups:#?}"
+    );
     let mut names: Vec<&str> = groups.iter().flat_map(names).collect();
     for needed in IO_URING {
         assert!(names.contains(&needed), "{needed}");
@@ -61,7 +65,10 @@ fn profile() {
         assert!(!names.contains(&barred), "{barred}");
     }
     let clone = groups.iter().find(|group| group["names"] == json!(["clone"])).unwrap();
-    assert_eq!([&clone["args"][0]["value"], &clone["args"][0]["op"]], [&json!(CLONE_NEW_ANY), &json!("SCMP_CMP_MASKED_EQ")]);
+    assert_eq!(
+        [&clone["args"][0]["value"], &clone["args"][0]["op"]],
+        [&json!(CLONE_NEW_ANY), &json!("SCMP_CMP_MASKED_EQ")]
+    );
     let listed = names.len();
     names.sort_unstable();
     names.dedup();
@@ -79,7 +86,9 @@ fn profile() {
 #[test]
 fn serves_mail() {
     // Without `no-new-privileges` a runtime applies the profile before it has given up its own privileges, and does more under it.
-    for (tool, runtime_name, is_strict) in [("docker", "runc", true), ("docker", "runc", false), ("podman", "crun", true)] {
+    for (tool, runtime_name, is_strict) in
+        [("docker", "runc", true), ("docker", "runc", false), ("podman", "crun", true)]
+    {
         let line = RunLine::of(tool);
         let line = if is_strict { line } else { line.with_new_privileges() };
         let bundle = match bundle(line, runtime_name) {
@@ -133,7 +142,7 @@ fn the_profile_bites() {
     }
     let said = |profile: Value| {
         let bundle = bundle(RunLine::of("docker"), "runc").unwrap().profile(profile);
-        let mut container = bundle.program(Path::new(BUSYBOX), &["chroot", "/", "/program", "true"]).start();
+        let mut container = bundle.program(Path::new(BUSYBOX), &["chroot", "/", "/busybox", "true"]).start();
         let code = container.process.wait().code();
         (code, container.process.stderr().join("\n"))
     };

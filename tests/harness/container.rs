@@ -130,8 +130,9 @@ impl Bundle {
 
     /// Another program, copied into the root.
     pub fn program(mut self, program: &Path, args: &[&str]) -> Bundle {
-        std::fs::copy(program, self.dir.path().join("root/program")).unwrap();
-        self.args = std::iter::once("/program").chain(args.iter().copied()).map(String::from).collect();
+        let name = program.file_name().unwrap().to_str().unwrap();
+        std::fs::copy(program, self.dir.path().join("root").join(name)).unwrap();
+        self.args = std::iter::once(format!("/{name}")).chain(args.iter().map(|arg| (*arg).to_owned())).collect();
         self
     }
 
@@ -181,9 +182,7 @@ impl Bundle {
     fn config(&self) -> Value {
         let line = &self.line;
         assert!(line.drops_all && line.host_network, "{line:?}");
-        let mount = |at: &str, kind: &str, source: &str, options: &[&str]| {
-            json!({"destination": at, "type": kind, "source": source, "options": options})
-        };
+        let mount = |at: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": source, "options": options});
         let mut mounts = vec![
             mount("/proc", "proc", "proc", &[]),
             mount("/dev", "tmpfs", "tmpfs", &["nosuid", "mode=755"]),

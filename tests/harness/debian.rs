@@ -41,7 +41,8 @@ impl Root {
         }
         let cached = cached_root()?;
         let dir = tempfile::Builder::new().prefix("mx6-debian-").tempdir().unwrap();
-        let copied = run(Command::new("cp").args(["--archive", "--reflink=auto"]).arg(&cached).arg(dir.path().join("root")));
+        let copied =
+            run(Command::new("cp").args(["--archive", "--reflink=auto"]).arg(&cached).arg(dir.path().join("root")));
         assert_eq!(copied.code, Some(0), "{copied:#?}");
         Ok(Root(dir))
     }
@@ -81,7 +82,8 @@ impl Root {
             let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", nspawn.id()));
             let first = children.ok().and_then(|children| children.split_whitespace().next()?.parse().ok());
             first.filter(|pid| is_systemd(*pid)).map(Ok).or_else(|| {
-                (!nspawn.is_running()).then(|| Err(format!("nothing can be booted here: {}", nspawn.stderr().join(" "))))
+                (!nspawn.is_running())
+                    .then(|| Err(format!("nothing can be booted here: {}", nspawn.stderr().join(" "))))
             })
         });
         let booted = Booted { name, first: first?, _nspawn: nspawn, root: self };
@@ -149,7 +151,8 @@ fn cached_root() -> Result<PathBuf, String> {
     }
     let partial = folder.join("debian.partial");
     run(Command::new("rm").args(["--recursive", "--force"]).arg(&partial));
-    let sources = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list.d/ubuntu.sources", "/etc/apt/sources.list"];
+    let sources =
+        ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list.d/ubuntu.sources", "/etc/apt/sources.list"];
     let sources = sources.into_iter().find(|path| Path::new(path).exists()).ok_or("no sources of packages")?;
     let mut make = Command::new("mmdebstrap");
     make.args(["--variant=essential", "--include=systemd-sysv", codename]).arg(&partial).arg(sources);
@@ -175,7 +178,8 @@ done
 exec "$@""#;
 
 /// What nspawn does not let through by itself, and a gate wants.
-const CALLS: &str = "io_uring_setup io_uring_enter io_uring_register landlock_create_ruleset landlock_add_rule landlock_restrict_self";
+const CALLS: &str =
+    "io_uring_setup io_uring_enter io_uring_register landlock_create_ruleset landlock_add_rule landlock_restrict_self";
 
 /// Something that the package needs cannot be had here.
 const EX_UNAVAILABLE: i32 = 69;
