@@ -6,6 +6,8 @@
 pub mod certificates;
 pub mod chromium;
 pub mod collector;
+pub mod container;
+pub mod debian;
 pub mod dns_server;
 pub mod dovecot;
 pub mod faults;
