@@ -160,6 +160,7 @@ impl Gate for Sample {
             next_hops: next_hops(round),
             observed: observed(round, &changing),
             log: LogStatus { level: changing.level.clone(), sample: 1, lost: 0, unrecorded: round / 10 },
+            spans: None,
         }
     }
 
