@@ -15,7 +15,9 @@ packages=(
     python3 python3-yaml                             # smtplib, and the runner of the hostile cases
     strace iproute2 util-linux                       # a trace of system calls, namespaces, limits
     mandoc zsh fish                                  # manual pages and completions are read by who reads them
-    systemd                                          # systemd-socket-activate, systemd-analyze
+    systemd systemd-container                        # systemd-socket-activate, systemd-analyze, systemd-nspawn
+    lintian mmdebstrap                               # the Debian package: looked at, and a root that it is installed into
+    runc crun busybox-static                         # containers, and a program that asks for what is denied there
     prometheus python3-prometheus-client             # strict readers of the metrics
     chromium fonts-dejavu-core                       # a browser for the status page
     shellcheck                                       # scripts that do what they say

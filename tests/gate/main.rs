@@ -15,6 +15,8 @@ mod clients;
 mod command_line;
 mod commands;
 mod config;
+mod container;
+mod debian;
 mod decisions;
 mod disk;
 mod dns;

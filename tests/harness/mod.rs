@@ -5,6 +5,8 @@
 
 pub mod certificates;
 pub mod chromium;
+pub mod container;
+pub mod debian;
 pub mod dns_server;
 pub mod dovecot;
 pub mod faults;

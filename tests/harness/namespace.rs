@@ -1,6 +1,7 @@
 //! A network namespace of the test's own, where loopback has any address that the test wants.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,21 +45,15 @@ impl Namespace {
 
     /// Does something on a thread inside.
     pub fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
-        let file = std::fs::File::open(self.path()).unwrap();
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(move || {
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-                action()
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        inside(Path::new(&self.path()), action)
     }
 
     fn ip(&self, args: &[&str]) {
         succeed(Command::new("ip").args(["-netns", &self.name]).args(args));
     }
 
-    fn path(&self) -> String {
+    /// Its file.
+    pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }
 }
@@ -67,6 +62,18 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         run(Command::new("ip").args(["netns", "delete", &self.name]));
     }
+}
+
+/// Does something on a thread inside the network namespace of that file.
+pub fn inside<T: Send>(path: &Path, action: impl FnOnce() -> T + Send) -> T {
+    let file = std::fs::File::open(path).unwrap();
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(move || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            action()
+        });
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
