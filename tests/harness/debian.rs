@@ -86,7 +86,7 @@ impl Root {
                     .then(|| Err(format!("nothing can be booted here: {}", nspawn.stderr().join(" "))))
             })
         });
-        let booted = Booted { name, first: first?, _nspawn: nspawn, root: self };
+        let booted = Booted { name, first: first?, nspawn, root: self };
         until("the system to be up", || {
             let state = booted.run(&["systemctl", "is-system-running"]);
             ["running", "degraded"].contains(&state.stdout.trim()).then_some(())
@@ -99,7 +99,7 @@ impl Root {
 pub struct Booted {
     name: String,
     first: u32,
-    _nspawn: Process,
+    nspawn: Process,
     /// Its files.
     pub root: Root,
 }
@@ -129,7 +129,7 @@ impl Drop for Booted {
     fn drop(&mut self) {
         // All others of its namespace end with the first process.
         run(Command::new("kill").args(["-KILL", &self.first.to_string()]));
-        until("the system to be gone", || (!Path::new(&format!("/proc/{}/ns/net", self.first)).exists()).then_some(()));
+        self.nspawn.wait();
         for hierarchy in ["systemd", "unified"] {
             let group = format!("/sys/fs/cgroup/{hierarchy}/{}", self.name);
             run(Command::new("find").args([&group, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]));
