@@ -3,6 +3,7 @@
 
     benches/telemetry_cost.py --variant before=OLD/mx6 --variant now=target/release/mx6 --variant 'admin=target/release/mx6 --admin 127.0.0.1:0'
                               [--rounds 30] [--messages 3200] [--pipelining auto] [--json FILE]
+    benches/telemetry_cost.py --variant …  --counts    system calls (strace) and instructions (callgrind, portable kernels) a message instead
 
 The servers, the mail and the clock are those of relay_cost.py, whose programs it needs; delivery is `discard:`, so that a difference is not lost in what
 relaying costs. All variants are loaded in every round, one at a time, each round in another order; a variant is compared with the first one within a
@@ -18,6 +19,7 @@ import pathlib
 import random
 import shlex
 import statistics
+import subprocess
 import sys
 
 import relay_cost
@@ -36,6 +38,7 @@ def arguments():
     parser.add_argument("--pipelining", default="auto", choices=["off", "auto"], help="of mx6-loadgen (default auto)")
     parser.add_argument("--loadgen", default="target/release/mx6-loadgen", help="the binary (default target/release/mx6-loadgen)")
     parser.add_argument("--json", help="also write every measurement to this file")
+    parser.add_argument("--counts", action="store_true", help="count system calls and instructions instead")
     options = parser.parse_args()
     options.only, options.client, options.mx6 = "", "mx6-loadgen", ""
     return options
@@ -63,6 +66,29 @@ class Bench(relay_cost.Bench):
         sent = self.send(name, octets, per_connection, self.options.messages)
         after = relay_cost.cpu_s(process.pid), shard_s(process.pid)
         return [(then - now) / sent * 1e6 for now, then in zip(before, after)]
+
+
+    def counted(self, variant):
+        """System calls and instructions of a message, in every row, of a gate of its own that runs under callgrind."""
+        name, _, command = variant.partition("=")
+        program, *further = shlex.split(command)
+        calls = {row: sum(self.traced(name, *row).values()) for row in ROWS}
+        out = self.folder / f"callgrind-{name}"
+        self.mx6_command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}", program]
+        self.further = [*further, "--kernels", "portable"]
+        self.servers[under := f"{name} under callgrind"] = process, _ = self.mx6("discard:")
+        self.sent[under] = 0
+        instructions = {}
+        for row in ROWS:
+            self.send(under, *row, 400)
+            subprocess.run(["callgrind_control", "--zero", str(process.pid)], check=True, capture_output=True)
+            sent = self.send(under, *row, 800)
+            before = set(self.folder.glob(f"{out.name}.*"))
+            subprocess.run(["callgrind_control", "--dump", str(process.pid)], check=True, capture_output=True)
+            dump, = set(self.folder.glob(f"{out.name}.*")) - before
+            instructions[row] = sum(int(line.split()[1]) for line in dump.read_text().splitlines() if line.startswith("totals:")) / sent
+        relay_cost.end(process)
+        return calls, instructions
 
 
 def shard_s(pid):
@@ -110,12 +136,24 @@ def table(names, costs):
             print(f"| {' | '.join(cells)} |")
 
 
+def counts(bench):
+    found = {variant.partition("=")[0]: bench.counted(variant) for variant in bench.options.variant}
+    print("Of a message: system calls, and instructions with portable kernels\n")
+    print(f"| body | messages a connection | {' | '.join(found)} |")
+    print("|---|---|" + "---|" * len(found))
+    for row in ROWS:
+        cells = [f"{calls[row]:.2f}, {instructions[row]:,.0f}" for calls, instructions in found.values()]
+        print(f"| {row[0] // 1000} KB | {row[1]} | {' | '.join(cells)} |")
+
+
 def main():
     options = arguments()
     if relay_cost.IN_NAMESPACE not in os.environ:
         relay_cost.into_namespace()
     with contextlib.ExitStack() as stack:
         bench = Bench(options, stack)
+        if options.counts:
+            return counts(bench)
         names, costs = measure(bench)
         for name in names:
             if (accepted := bench.accepted(name)) != bench.sent[name]:

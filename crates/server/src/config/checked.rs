@@ -357,7 +357,7 @@ impl Options {
     }
 
     /// A page about refusals.
-    fn checked_reply_url(&self) -> Result<Option<ReplyUrl>, ConfigError> {
+    pub(crate) fn checked_reply_url(&self) -> Result<Option<ReplyUrl>, ConfigError> {
         let parse = |text: &String| text.parse().map_err(|why: String| ConfigError::invalid("--reply-url", text, why));
         self.reply_url.as_ref().map(parse).transpose()
     }

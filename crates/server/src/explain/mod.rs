@@ -22,7 +22,7 @@ use advice::Advice;
 use pipeline::Pipeline;
 
 use crate::check::dns_config;
-use crate::config::{CacheOctets, ConfigError, NameSource, Options};
+use crate::config::{CacheOctets, ConfigError, NameSource, Options, ReplyUrl};
 
 pub use replay::{LeftOut, Replay, TranscriptFault, replay};
 
@@ -113,6 +113,7 @@ struct Setup {
     sizes: CacheOctets,
     size_limit: u64,
     auth: AuthConfig,
+    reply_url: Option<ReplyUrl>,
 }
 
 impl Setup {
@@ -127,14 +128,15 @@ impl Setup {
             sizes: options.cache_octets()?,
             size_limit: options.checked_size_limit()?,
             auth: AuthConfig { authserv_id: hostname.clone(), hostname, further_ids: Vec::new() },
+            reply_url: options.checked_reply_url()?,
         })
     }
 
     /// Inside the executor.
     fn pipeline(self, client: Client) -> Result<Pipeline, ExplainError> {
-        let Setup { gate, names, size_limit, sizes, .. } = self;
+        let Setup { gate, names, size_limit, sizes, reply_url, .. } = self;
         let dns = Dns::new(&self.dns, Caches::new(&sizes.dns()))?;
         let auth = MessageAuth::new(dns, MessageAuthCaches::new(&sizes.message_auth()), self.auth)?;
-        Ok(Pipeline { gate, client, auth, size_limit, names })
+        Ok(Pipeline { gate, client, auth, size_limit, names, reply_url })
     }
 }

@@ -12,7 +12,7 @@ use mx6_telemetry::Counters;
 
 use super::advice::{Advice, Case, advise};
 use super::{ExplainError, Explanation, Question};
-use crate::config::NameSource;
+use crate::config::{NameSource, ReplyUrl};
 use crate::dkim_batch::{DkimBatch, DkimBatchLimits};
 use crate::evaluation::Evaluation;
 use crate::pending::Pending;
@@ -25,6 +25,7 @@ pub(super) struct Pipeline {
     pub(super) auth: MessageAuth,
     pub(super) size_limit: u64,
     pub(super) names: NameSource,
+    pub(super) reply_url: Option<ReplyUrl>,
 }
 
 /// What the session asked about, kept until all of it is known.

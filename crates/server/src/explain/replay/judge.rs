@@ -10,6 +10,7 @@ use super::conversation::{Message, Recipient, Transaction};
 use super::then::{Said, Then};
 use crate::explain::advice::Advice;
 use crate::explain::pipeline::{About, Pipeline};
+use crate::refusal::Refused;
 
 /// A transaction, judged.
 pub(super) struct Judged {
@@ -44,6 +45,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The reply without the session and the page behind it, which are no other answer when they change.
+    fn words(&self) -> Option<&str> {
+        let reply = self.reply.as_deref()?;
+        Some(reply.split_once(" (session ").map_or(reply, |(words, _)| words))
+    }
+
     fn is_positive(&self) -> bool {
         self.reply.as_ref().is_some_and(|reply| reply.starts_with('2'))
     }
@@ -70,7 +77,7 @@ impl Likeness {
         }
         match (then.is_positive(), now.is_positive()) {
             (true, true) if then.would == now.would => Likeness::Same,
-            (false, false) if then.reply == now.reply => Likeness::Same,
+            (false, false) if then.words() == now.words() => Likeness::Same,
             (false, true) => match then.rule.as_deref().filter(|rule| !is_asked(rule)) {
                 Some(rule) => Likeness::Open(format!("{rule} decided then, which is not asked now")),
                 None => Likeness::Differs,
@@ -111,6 +118,7 @@ type AtRcpt = Result<(RecipientClass, Option<(Rule, Reply)>), (Rule, Reply)>;
 pub(super) struct Judge<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) client: Client,
+    pub(super) session_id: &'a str,
 }
 
 impl Judge<'_> {
@@ -213,7 +221,7 @@ impl Judge<'_> {
         let (now, unknown) = match at_rcpt {
             // Only MAIL says of a message that does not exist yet that it is too large.
             Err((Rule::MessageSize, reply)) => (refused(Stage::Mail, Rule::MessageSize, &reply), None),
-            Err((rule, reply)) => (refused(Stage::Rcpt, rule, &reply), None),
+            Err((rule, reply)) => (refused(Stage::Rcpt, rule, &self.signed(rule, reply)), None),
             Ok((_, would)) => self.after_rcpt(transaction, would, first_class),
         };
         let likeness = Likeness::of(&answered, &now, unknown);
@@ -240,10 +248,17 @@ impl Judge<'_> {
         let would = would.or_else(|| ruling.rule.zip(ruling.would.clone()));
         match (ruling.verdict, ruling.rule) {
             (Verdict::Defer(reply) | Verdict::Reject(reply), rule) => {
-                (refused(Stage::EndOfData, rule.unwrap_or(Rule::Storage), &reply), unknown)
+                let rule = rule.unwrap_or(Rule::Storage);
+                (refused(Stage::EndOfData, rule, &self.signed(rule, reply)), unknown)
             }
             (Verdict::Accept, _) => (accepted(Stage::EndOfData, "250 2.0.0 OK", would), unknown),
         }
+    }
+
+    /// The reply as this session would hear it.
+    fn signed(&self, rule: Rule, reply: Reply) -> Reply {
+        let Judge { pipeline, client, session_id } = self;
+        Refused { session_id, client, url: pipeline.reply_url.as_ref() }.signed(rule, reply)
     }
 
     /// The rules that object, and the domain where it is the recipient that they object to.

@@ -115,7 +115,7 @@ async fn replay_one(
             }
         }
         let client = if is_partner && transaction.envelope.in_tls { client.known() } else { client };
-        judged.push(Judge { pipeline, client }.judge(transaction, &mut then).await);
+        judged.push(Judge { pipeline, client, session_id: &session.id }.judge(transaction, &mut then).await);
     }
     let is_cut_off = !session.has_ended;
     Ok(Replayed {
