@@ -68,7 +68,7 @@ registry! {
             .default(Text("enforce"));
 
     "reply-url" reply_url: Option<String> = "Page about refusals, told behind those whose words are ours to choose (never behind those of the rule table): a template with \
-        {rule}, {session} and {client}, such as https://example.org/mx6?rule={rule}&session={session}.",
+        {rule}, {session} and {client}, such as `https://example.org/mx6?rule={rule}&session={session}`.",
         Entry::new(Group::Gate, Shape::Text, "URL")
             .default(Words("none"));
 
