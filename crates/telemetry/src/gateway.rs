@@ -2,7 +2,7 @@
 //!
 //! Then the rules judge the gateway: whoever comes through it passes or fails as one. Docker's default bridge does that to IPv6.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::status::Finding;
@@ -25,7 +25,20 @@ struct Window {
 struct Address {
     decisions: u64,
     /// Hashes of the names that it gave in HELO, at most so many as make it a gateway.
-    names: HashSet<u64>,
+    names: Vec<u64>,
+}
+
+impl Address {
+    fn take(&mut self, helo: &str) {
+        self.decisions += 1;
+        if self.names.len() >= GATEWAY_NAMES || helo.is_empty() {
+            return;
+        }
+        let name = hash_of(helo);
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+    }
 }
 
 impl Gateways {
@@ -33,12 +46,10 @@ impl Gateways {
     pub(crate) fn take(&mut self, client: IpAddr, helo: &str) {
         self.now.decisions += 1;
         self.now.private += u64::from(is_private(client));
-        if self.now.by_address.len() < ADDRESSES_MAX || self.now.by_address.contains_key(&client) {
-            let address = self.now.by_address.entry(client).or_default();
-            address.decisions += 1;
-            if address.names.len() < GATEWAY_NAMES && !helo.is_empty() {
-                address.names.insert(hash_of(helo));
-            }
+        if let Some(address) = self.now.by_address.get_mut(&client) {
+            address.take(helo);
+        } else if self.now.by_address.len() < ADDRESSES_MAX {
+            self.now.by_address.entry(client).or_default().take(helo);
         }
         if self.now.decisions >= WINDOW {
             self.before = std::mem::take(&mut self.now);

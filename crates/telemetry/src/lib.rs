@@ -16,6 +16,7 @@ mod messages;
 mod observer;
 mod ranking;
 mod record_fields;
+mod record_front;
 mod recorder;
 mod status;
 mod timings;

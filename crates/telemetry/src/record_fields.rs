@@ -129,7 +129,7 @@ const FIELDS: &[Field] = &[
 ];
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::Value;
@@ -175,7 +175,7 @@ mod tests {
     }
 
     /// The least that a record says.
-    fn least() -> Decision<'static> {
+    pub(crate) fn least() -> Decision<'static> {
         Decision {
             unix_ms: 0,
             session: "1",
@@ -221,7 +221,7 @@ mod tests {
     }
 
     /// All that a record can say: a new field of the struct does not compile until it stands here.
-    fn most(names: &[String]) -> Decision<'_> {
+    pub(crate) fn most(names: &[String]) -> Decision<'_> {
         Decision {
             tls: Some(TlsRecord { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", connector: Some("sha256:00") }),
             early_talker: true,
