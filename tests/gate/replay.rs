@@ -455,7 +455,12 @@ fn a_reply_that_is_ours_to_choose() {
     drop(smtp);
     let lines = trace.lines_until("the session", |text| text.contains("\"event\":\"end\""));
     let world = World::new(quickstart());
-    for (flags, now) in [(&page[..], said.trim_end()), (&[], said.trim_end().split_once(" https").unwrap().0)] {
+    let same = ["--url", page[1]];
+    for (flags, now) in [
+        (&page[..], said.trim_end()),
+        (&same[..], said.trim_end()),
+        (&[], said.trim_end().split_once(" https").unwrap().0),
+    ] {
         let told = world.told(&lines, flags);
         let answer = &told["sessions"][0]["transactions"][0]["answers"][1];
         assert_eq!(answer["then"]["reply"], said.trim_end(), "{answer:#}");

@@ -126,6 +126,8 @@ impl Observer {
         let no_room = self.left().no_room;
         let seen = self.seen();
         let would_refuse = seen.would.top(TOP_WOULD, |counts| counts.would_refuse);
+        let mut last_refusals = seen.last_refusals.clone();
+        last_refusals.sort_by(|a, b| (&a.stage, &a.rule).cmp(&(&b.stage, &b.rule)));
         Observed {
             records: seen.records,
             unseen: no_room + seen.unreadable,
@@ -133,7 +135,7 @@ impl Observer {
             refused_domains: seen.domains.top(TOP, |counts| counts.refused),
             would_refuse: would_refuse.into_iter().map(would_refuse_of).collect(),
             recent: seen.recent.iter().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-            last_refusals: seen.last_refusals.clone(),
+            last_refusals,
             findings: seen.gateways.findings(),
         }
     }
@@ -305,6 +307,8 @@ mod tests {
             line("2001:db8:0:1::25", "open.example", "accepted", "accept", None),
             line("2001:db8:0:1::26", "open.example", "reverse-dns", "defer", None),
             line("2001:db8:0:2::1", "trial.example", "reverse-dns", "accept", Some("reverse-dns")),
+            line("2001:db8:0:2::1", "open.example", "relay", "reject", None),
+            line("2001:db8:0:1::27", "open.example", "reverse-dns", "defer", None),
             line("192.0.2.1", "open.example", "abandoned", "none", None),
             "no record".to_owned(),
         ];
@@ -312,18 +316,18 @@ mod tests {
         sender.hand((lines.join("\n") + "\n").as_bytes());
         drop(sender);
         let heard: Vec<_> = std::iter::from_fn(|| block_on(listener.next())).collect();
-        assert_eq!(heard.len(), 4);
+        assert_eq!(heard.len(), 6);
         let seen = observer.observed();
-        assert_eq!((seen.records, seen.unseen, seen.recent.len()), (4, 1, 4));
+        assert_eq!((seen.records, seen.unseen, seen.recent.len()), (6, 1, 6));
         assert_eq!(seen.recent[0]["helo"], "mail.\u{1b}[31m");
         let first = &seen.prefixes[0];
-        assert_eq!((first.name.as_str(), first.accepted, first.refused), ("2001:db8:0:1::/64", 1, 1));
+        assert_eq!((first.name.as_str(), first.accepted, first.refused), ("2001:db8:0:1::/64", 1, 2));
         assert_eq!(seen.refused_domains.len(), 1);
         let would = &seen.would_refuse[0];
         let words = (would.rule.as_str(), would.domain.as_str(), would.prefix.as_str(), would.count);
         assert_eq!(words, ("reverse-dns", "trial.example", "2001:db8:0:2::/64", 1));
-        assert_eq!(seen.last_refusals.len(), 1);
-        assert_eq!(seen.last_refusals[0].session, "s-reverse-dns");
+        assert_eq!(seen.last_refusals.len(), 2, "one for each rule");
+        assert_eq!([&*seen.last_refusals[0].session, &*seen.last_refusals[1].session], ["s-relay", "s-reverse-dns"]);
         assert_eq!(seen.last_refusals[0].unix_ms % 1000, 250);
     }
 

@@ -55,6 +55,7 @@ fn given(entry: &Entry, matches: &ArgMatches) -> Vec<OsString> {
 fn flag(entry: &'static Entry, order: usize) -> Arg {
     let flag = Arg::new(entry.key)
         .long(entry.key)
+        .visible_aliases(entry.also)
         .help(help(entry))
         .help_heading(entry.group.title())
         .display_order(entry.group as usize * REGISTRY.len() + order);

@@ -70,6 +70,7 @@ registry! {
     "reply-url" reply_url: Option<String> = "Page about refusals, told behind those whose words are ours to choose (never behind those of the rule table): a template with \
         {rule}, {session} and {client}, such as `https://example.org/mx6?rule={rule}&session={session}`.",
         Entry::new(Group::Gate, Shape::Text, "URL")
+            .also("url")
             .default(Words("none"));
 
     "connector" connector: Vec<String> = "Network of a partner who skips the three rules.",

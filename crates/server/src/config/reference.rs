@@ -21,8 +21,8 @@ pub fn reference() -> String {
         }
         let _ = writeln!(
             out,
-            "| `{}` | {} | {} | {} | {} |",
-            entry.key,
+            "| {} | {} | {} | {} | {} |",
+            name(entry),
             cell(&value(entry)),
             cell(&entry.default_in_words()),
             if entry.fixed { "stays" } else { "changes" },
@@ -30,6 +30,10 @@ pub fn reference() -> String {
         );
     }
     out
+}
+
+fn name(entry: &Entry) -> String {
+    entry.also.map_or_else(|| format!("`{}`", entry.key), |also| format!("`{}`; flag also `--{also}`", entry.key))
 }
 
 /// What a value looks like, how it is counted, and what is taken.

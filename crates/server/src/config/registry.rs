@@ -28,8 +28,8 @@ pub struct Entry {
     pub range: Option<(u64, u64)>,
     /// Whether a reload leaves it as it was at the start.
     pub fixed: bool,
-    /// Whether its value is shown to nobody.
-    pub secret: bool,
+    /// Another name of the flag, shorter; file and environment have the key alone.
+    pub also: Option<&'static str>,
 }
 
 /// The headings, in the order in which they are shown.
@@ -185,7 +185,7 @@ impl Entry {
     pub(super) const fn new(group: Group, shape: Shape, value_name: &'static str) -> Entry {
         let (unit, default) = (Unit::None, Default::Unsaid);
         let (key, text) = ("", "");
-        Entry { key, text, group, value_name, shape, unit, default, range: None, fixed: false, secret: false }
+        Entry { key, text, group, value_name, shape, unit, default, range: None, fixed: false, also: None }
     }
 
     /// Its key and its text.
@@ -206,6 +206,11 @@ impl Entry {
     /// A reload does not change it.
     pub(super) const fn fixed(self) -> Entry {
         Entry { fixed: true, ..self }
+    }
+
+    /// Its flag has this name too.
+    pub(super) const fn also(self, name: &'static str) -> Entry {
+        Entry { also: Some(name), ..self }
     }
 
     /// `MX6_KEY`.

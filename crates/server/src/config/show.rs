@@ -82,7 +82,6 @@ pub fn to_toml(layers: &Layers, selection: Selection) -> String {
             let _ = writeln!(out, "{}# {}", if out.is_empty() { "" } else { "\n" }, entry.group.title());
         }
         let _ = match option.texts.is_empty() {
-            _ if entry.secret => writeln!(out, "# {} is secret{comment}", entry.key),
             true => writeln!(out, "# {}: {}{comment}", entry.key, entry.default_in_words()),
             false => writeln!(out, "{} = {}{comment}", entry.key, option.value()),
         };
@@ -95,7 +94,7 @@ pub fn to_toml(layers: &Layers, selection: Selection) -> String {
 pub fn to_json(layers: &Layers, selection: Selection) -> serde_json::Value {
     let member = |option: Effective| {
         let value = match option.entry.shape {
-            _ if option.entry.secret || option.texts.is_empty() => serde_json::Value::Null,
+            _ if option.texts.is_empty() => serde_json::Value::Null,
             Shape::Number => option.texts.concat().parse::<u64>().map_or(serde_json::Value::Null, Into::into),
             Shape::Switch => true.into(),
             shape if shape.is_list() => option.texts.clone().into(),
