@@ -21,19 +21,16 @@ pub fn reference() -> String {
         }
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} |",
-            name(entry),
+            "| `{}` | {} | {} | {} | {}{} |",
+            entry.key,
             cell(&value(entry)),
             cell(&entry.default_in_words()),
             if entry.fixed { "stays" } else { "changes" },
-            cell(entry.text)
+            cell(entry.text),
+            entry.also.map(|also| format!(" Also `--{also}`.")).unwrap_or_default()
         );
     }
     out
-}
-
-fn name(entry: &Entry) -> String {
-    entry.also.map_or_else(|| format!("`{}`", entry.key), |also| format!("`{}`; flag also `--{also}`", entry.key))
 }
 
 /// What a value looks like, how it is counted, and what is taken.
