@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::decision::unix_ms_of;
-use crate::feed::Feed;
+use crate::feed::{Feed, locked};
 use crate::gateway::Gateways;
 use crate::ranking::{Counts, Ranking};
 use crate::record_front::RecordFront;
@@ -181,10 +181,6 @@ impl Left {
         self.is_awaited = lines.is_empty();
         self.is_closed
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As [`str::lines`], which looks at every octet for itself: records are long.

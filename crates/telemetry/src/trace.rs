@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ipnet::IpNet;
 
-use crate::feed::{Feed, Heard, Listener};
+use crate::feed::{Feed, Heard, Listener, locked};
 use crate::transcript::Event;
 
 /// Where sessions tell and tracers hear; clones are the same.
@@ -64,7 +64,7 @@ impl Tracing {
     }
 
     fn wanted(&self) -> MutexGuard<'_, Vec<Wanted>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.wanted)
     }
 }
 
